@@ -1,0 +1,332 @@
+//! Bytes in waiting. Only connections that have some own memory for them, lent by the [`Pool`].
+//!
+//! ```text
+//!   Conn.held: None                        idle: nothing unread, nothing unsent
+//!   Conn.held: Some(Held {
+//!       input:  [ untaken bytes ......... ]  the front of a message whose rest has not come
+//!       output: [own bytes][shared][own] ..  what the kernel did not take yet, in order
+//!   })
+//! ```
+use std::{collections::VecDeque, io::IoSlice, mem, sync::Arc};
+
+/// Bytes added at the tail and consumed at the head.
+#[derive(Default)]
+pub(crate) struct Buf {
+    bytes: Vec<u8>,
+    head: usize,
+}
+
+impl Buf {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.head == self.bytes.len()
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.bytes.len() - self.head
+    }
+
+    pub(crate) fn pending(&self) -> &[u8] {
+        &self.bytes[self.head..]
+    }
+
+    /// Bytes of memory owned, used or not.
+    pub(crate) fn capacity(&self) -> usize {
+        self.bytes.capacity()
+    }
+
+    /// The first byte takes a block from the pool. What was consumed is reclaimed before the
+    /// storage grows, so it never holds more than twice what is pending.
+    pub(crate) fn push(&mut self, bytes: &[u8], pool: &mut Pool) {
+        if self.bytes.capacity() == 0 {
+            self.bytes = pool.block();
+        }
+        if self.head > 0 && self.bytes.len() + bytes.len() > self.bytes.capacity() {
+            self.bytes.drain(..self.head);
+            self.head = 0;
+        }
+        self.bytes.extend_from_slice(bytes);
+    }
+
+    /// The last byte gives the block back.
+    pub(crate) fn consume(&mut self, n: usize, pool: &mut Pool) {
+        debug_assert!(n <= self.len());
+        self.head += n;
+        if self.is_empty() {
+            self.clear(pool);
+        }
+    }
+
+    pub(crate) fn clear(&mut self, pool: &mut Pool) {
+        pool.give_block(mem::take(&mut self.bytes));
+        self.head = 0;
+    }
+}
+
+/// Output in order: bytes of this connection's own and payloads shared with others.
+#[derive(Default)]
+pub(crate) struct Output {
+    segments: VecDeque<Segment>,
+    /// Of the first segment, what has left already.
+    head: usize,
+    len: usize,
+    capacity: usize,
+}
+
+enum Segment {
+    Own(Vec<u8>),
+    Shared(Arc<[u8]>),
+}
+
+impl Segment {
+    fn bytes(&self) -> &[u8] {
+        match self {
+            Segment::Own(bytes) => bytes,
+            Segment::Shared(bytes) => bytes,
+        }
+    }
+
+    fn capacity(&self) -> usize {
+        match self {
+            Segment::Own(bytes) => bytes.capacity(),
+            Segment::Shared(bytes) => bytes.len(),
+        }
+    }
+}
+
+impl Output {
+    /// An own segment is not grown past this: moving what is already there would cost more than
+    /// another slice in the next write.
+    const SEGMENT_MAX: usize = 64 * 1024;
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Bytes of memory owned or shared, used or not.
+    pub(crate) fn capacity(&self) -> usize {
+        self.capacity
+    }
+
+    pub(crate) fn push(&mut self, bytes: &[u8], pool: &mut Pool) {
+        if bytes.is_empty() {
+            return;
+        }
+        self.len += bytes.len();
+        if let Some(Segment::Own(tail)) = self.segments.back_mut()
+            && tail.len() + bytes.len() <= Self::SEGMENT_MAX.max(tail.capacity())
+        {
+            let before = tail.capacity();
+            tail.extend_from_slice(bytes);
+            self.capacity += tail.capacity() - before;
+            return;
+        }
+        let mut block = pool.block();
+        block.extend_from_slice(bytes);
+        self.capacity += block.capacity();
+        self.segments.push_back(Segment::Own(block));
+    }
+
+    pub(crate) fn push_shared(&mut self, payload: Arc<[u8]>) {
+        if payload.is_empty() {
+            return;
+        }
+        self.len += payload.len();
+        self.capacity += payload.len();
+        self.segments.push_back(Segment::Shared(payload));
+    }
+
+    /// The bytes at the front, as slices for one vectored write of at most `max` bytes.
+    pub(crate) fn front<'a>(&'a self, slices: &mut [IoSlice<'a>], max: usize) -> usize {
+        let (mut room, mut used) = (max, 0);
+        for (segment, slice) in self.segments.iter().zip(slices) {
+            let skip = if used == 0 { self.head } else { 0 };
+            let bytes = &segment.bytes()[skip..];
+            let bytes = &bytes[..bytes.len().min(room)];
+            *slice = IoSlice::new(bytes);
+            room -= bytes.len();
+            used += 1;
+            if room == 0 {
+                break;
+            }
+        }
+        used
+    }
+
+    pub(crate) fn consume(&mut self, n: usize, pool: &mut Pool) {
+        debug_assert!(n <= self.len);
+        self.len -= n;
+        self.head += n;
+        while let Some(front) = self.segments.front() {
+            if self.head < front.bytes().len() {
+                break;
+            }
+            self.head -= front.bytes().len();
+            self.capacity -= front.capacity();
+            if let Some(Segment::Own(block)) = self.segments.pop_front() {
+                pool.give_block(block);
+            }
+        }
+    }
+
+    fn clear(&mut self, pool: &mut Pool) {
+        self.consume(self.len, pool);
+        // One crowded moment must not keep a long queue's memory for ever.
+        self.segments.shrink_to(8);
+    }
+}
+
+/// What a connection owns while it has something unread or unsent.
+#[derive(Default)]
+pub(crate) struct Held {
+    /// Arrived, and not taken by the protocol.
+    pub(crate) input: Buf,
+    /// Of `input`, the front that a codec has searched already.
+    pub(crate) scanned: usize,
+    /// Sent by the protocol, and not taken by the kernel or the layer.
+    pub(crate) output: Output,
+    /// Made by the layer, and not taken by the kernel: it goes out before `output` does.
+    pub(crate) wire: Buf,
+    /// When output last moved, or began to wait: a stamp of the timers' clock.
+    pub(crate) moved: u32,
+    /// What `Weights` counts for this connection, and where it lists it.
+    pub(crate) weight: usize,
+    pub(crate) place: u32,
+}
+
+impl Held {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.input.is_empty() && !self.has_unsent()
+    }
+
+    pub(crate) fn has_unsent(&self) -> bool {
+        !self.output.is_empty() || !self.wire.is_empty()
+    }
+
+    /// Bytes of memory.
+    pub(crate) fn capacity(&self) -> usize {
+        self.input.capacity() + self.output.capacity() + self.wire.capacity()
+    }
+}
+
+/// Spare storage. Last in, first out, so that the block that is warm in the cache goes out next.
+#[derive(Default)]
+pub(crate) struct Pool {
+    blocks: Vec<Vec<u8>>,
+    // Boxes, because a connection's entry has room for a pointer only.
+    #[allow(clippy::vec_box)]
+    held: Vec<Box<Held>>,
+}
+
+impl Pool {
+    /// What a connection with something in waiting begins with.
+    const BLOCK: usize = 1024;
+    /// At most a mebibyte of blocks is kept for the next who needs one.
+    const BLOCKS_MAX: usize = 1024;
+    /// Enough for one broadcast to ten thousand without an allocation.
+    const HELD_MAX: usize = 16 * 1024;
+
+    fn block(&mut self) -> Vec<u8> {
+        self.blocks.pop().unwrap_or_else(|| Vec::with_capacity(Self::BLOCK))
+    }
+
+    /// A block that grew is let go, or one large reply would be kept for ever.
+    fn give_block(&mut self, mut block: Vec<u8>) {
+        if block.capacity() == Self::BLOCK && self.blocks.len() < Self::BLOCKS_MAX {
+            block.clear();
+            self.blocks.push(block);
+        }
+    }
+
+    pub(crate) fn held(&mut self) -> Box<Held> {
+        self.held.pop().unwrap_or_default()
+    }
+
+    pub(crate) fn give_held(&mut self, mut held: Box<Held>) {
+        held.input.clear(self);
+        held.output.clear(self);
+        held.wire.clear(self);
+        if self.held.len() < Self::HELD_MAX {
+            self.held.push(held);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn input_keeps_order_and_gives_its_block_back() {
+        let (mut buf, mut pool) = (Buf::default(), Pool::default());
+        let mut expected = Vec::new();
+        for round in 0..2000_usize {
+            let bytes = vec![round as u8; round % 7];
+            buf.push(&bytes, &mut pool);
+            expected.extend(bytes);
+            let n = (round * 3 % 11).min(expected.len());
+            assert_eq!(&buf.pending()[..n], &expected[..n]);
+            buf.consume(n, &mut pool);
+            expected.drain(..n);
+            assert_eq!(buf.len(), expected.len());
+        }
+        buf.consume(expected.len(), &mut pool);
+        assert_eq!((buf.capacity(), pool.blocks.len()), (0, 1));
+    }
+
+    #[test]
+    fn a_long_lived_partial_message_does_not_grow_the_storage() {
+        let (mut buf, mut pool) = (Buf::default(), Pool::default());
+        for _ in 0..100_000 {
+            buf.push(b"0123456789", &mut pool);
+            let n = buf.len() - 1;
+            buf.consume(n, &mut pool);
+        }
+        assert_eq!(buf.capacity(), Pool::BLOCK);
+    }
+
+    /// Every way to cut the queue into writes gives the same stream.
+    #[test]
+    fn output_is_one_stream_whatever_is_shared_and_however_it_leaves() {
+        for step in 1..40 {
+            let (mut output, mut pool) = (Output::default(), Pool::default());
+            let mut expected = Vec::new();
+            for i in 0..20_u8 {
+                let bytes = vec![i; usize::from(i) * 3];
+                if i % 3 == 0 {
+                    output.push_shared(bytes.clone().into());
+                } else {
+                    output.push(&bytes, &mut pool);
+                }
+                expected.extend(bytes);
+            }
+            let mut got = Vec::new();
+            while !output.is_empty() {
+                let mut slices = [IoSlice::new(&[]); 3];
+                let used = output.front(&mut slices, step);
+                let bytes: Vec<u8> =
+                    slices[..used].iter().flat_map(|slice| slice.to_vec()).collect();
+                assert!(!bytes.is_empty() && bytes.len() <= step);
+                got.extend_from_slice(&bytes);
+                let n = bytes.len();
+                output.consume(n, &mut pool);
+            }
+            assert_eq!(got, expected, "writes of {step}");
+            assert_eq!(output.capacity(), 0);
+        }
+    }
+
+    #[test]
+    fn a_shared_payload_is_not_copied() {
+        let payload: Arc<[u8]> = vec![7; 100].into();
+        let mut outputs: Vec<_> = (0..50).map(|_| Output::default()).collect();
+        outputs.iter_mut().for_each(|output| output.push_shared(payload.clone()));
+        assert_eq!(Arc::strong_count(&payload), 51);
+        let mut pool = Pool::default();
+        outputs.iter_mut().for_each(|output| output.consume(100, &mut pool));
+        assert_eq!(Arc::strong_count(&payload), 1);
+    }
+}

@@ -1,0 +1,179 @@
+//! Every limit, with its name and its default.
+use std::{io, time::Duration};
+
+use crate::{conn::Patience, conn::whole_ms, net::SocketOptions};
+
+/// What to do with a connection that there is no room for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum WhenFull {
+    /// Leave it with the kernel until there is room. The client waits.
+    #[default]
+    Wait,
+    /// Accept it and close it at once. The client knows.
+    Refuse,
+}
+
+/// The limits of a reactor. Sizes are bytes; what one connection may have in one turn is what
+/// keeps the others from waiting.
+///
+/// ```
+/// use std::time::Duration;
+/// let config = charkh::Config {
+///     conns_max: 10_000,
+///     idle: Some(Duration::from_secs(300)),
+///     ..charkh::Config::default()
+/// };
+/// ```
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Connections at once, in both directions. Default 1 000 000.
+    pub conns_max: usize,
+    /// Connections at once from one IPv4 address, or one IPv6 network of 64 bits. Default: no
+    /// limit. One more is closed as soon as it is accepted.
+    pub conns_per_ip: Option<u32>,
+    /// What happens to connections that there is no room for. Default: they wait.
+    pub when_full: WhenFull,
+
+    /// Connections accepted from one listener in one turn. Default 64.
+    pub accepts_max: u32,
+    /// Outbound connections begun in one turn. Default 64.
+    pub connects_max: u32,
+    /// Bytes read from one connection in one turn; also the size of the one buffer that all read
+    /// into. Default 64 KiB.
+    pub read_max: usize,
+    /// Bytes written to one connection in one write. Default 256 KiB.
+    pub write_max: usize,
+    /// Frames that one connection's [`Input`](crate::Input) gives out in one turn. Default 256.
+    pub frames_max: u32,
+    /// Jobs of other threads run in one turn. Default 256.
+    pub jobs_max: u32,
+    /// Timers looked at in one turn. Default 4096.
+    pub timers_max: u32,
+
+    /// Bytes that a protocol may leave untaken on one connection, give or take one read. Above
+    /// it the connection ends with [`InputOverflow`](crate::Reason::InputOverflow). Default 1 MiB.
+    pub input_max: usize,
+    /// Bytes that one connection may have unsent. The `send` that would go above it ends the
+    /// connection with [`OutputOverflow`](crate::Reason::OutputOverflow). Default 16 MiB.
+    pub output_max: usize,
+    /// Bytes unsent above which nothing more is read from this connection. Default 64 KiB.
+    pub output_high: usize,
+    /// Bytes unsent at which reading goes on and [`drained`](crate::Protocol::drained) is called.
+    /// Default 16 KiB.
+    pub output_low: usize,
+    /// Bytes of memory that all connections together may hold, unread and unsent; a payload that
+    /// is shared counts for each that still has to send it. Above it the heaviest connection, give
+    /// or take a fifth, ends with [`OutOfMemory`](crate::Reason::OutOfMemory), and the next, until
+    /// it fits. Default 1 GiB.
+    pub memory_max: usize,
+
+    /// How long a connection may go without a byte, either way. Default: for ever.
+    pub idle: Option<Duration>,
+    /// How long an accepted connection may take to send its first byte. Default: for ever.
+    pub first_byte: Option<Duration>,
+    /// How long output may wait without a byte of it leaving. Default 60 s.
+    pub write_stall: Option<Duration>,
+    /// How long a connection may live. A protocol can set its own with
+    /// [`Peer::deadline_in`](crate::Peer::deadline_in). Default: for ever.
+    pub lifetime: Option<Duration>,
+    /// How long an outbound connection may take to come up. Default 10 s.
+    pub connect: Option<Duration>,
+    /// How long a closed connection waits for the peer's end, reading and throwing away what
+    /// still comes: a close with unread input would be a reset, and could take the last answer
+    /// with it. Default 5 s.
+    pub linger: Duration,
+    /// How many bytes are thrown away meanwhile. Default 64 MiB.
+    pub linger_bytes: u32,
+    /// How long a stopping reactor waits for its connections. Default 10 s.
+    pub grace: Duration,
+
+    /// A turn that works longer than this is counted, and logged with whoever took the longest
+    /// part of it. Default 100 ms.
+    pub slow_turn: Duration,
+
+    /// How sockets are set up.
+    pub sockets: SocketOptions,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            conns_max: 1_000_000,
+            conns_per_ip: None,
+            when_full: WhenFull::Wait,
+            accepts_max: 64,
+            connects_max: 64,
+            read_max: 64 << 10,
+            write_max: 256 << 10,
+            frames_max: 256,
+            jobs_max: 256,
+            timers_max: 4096,
+            input_max: 1 << 20,
+            output_max: 16 << 20,
+            output_high: 64 << 10,
+            output_low: 16 << 10,
+            memory_max: 1 << 30,
+            idle: None,
+            first_byte: None,
+            write_stall: Some(Duration::from_secs(60)),
+            lifetime: None,
+            connect: Some(Duration::from_secs(10)),
+            linger: Duration::from_secs(5),
+            linger_bytes: 64 << 20,
+            grace: Duration::from_secs(10),
+            slow_turn: Duration::from_millis(100),
+            sockets: SocketOptions::default(),
+        }
+    }
+}
+
+impl Config {
+    /// One sentence about the first limit that cannot be kept, if there is one.
+    pub(crate) fn check(&self) -> io::Result<()> {
+        let mut wrong = None;
+        let mut must = |holds: bool, says: &'static str| {
+            if !holds {
+                wrong.get_or_insert(says);
+            }
+        };
+        must(self.conns_max > 0, "conns_max must be at least 1");
+        must(self.conns_max < 1 << 30, "conns_max must be less than 2^30");
+        must(self.conns_per_ip != Some(0), "conns_per_ip must be at least 1");
+        must(self.accepts_max > 0, "accepts_max must be at least 1");
+        must(self.connects_max > 0, "connects_max must be at least 1");
+        must(self.read_max > 0, "read_max must be at least 1 byte");
+        must(self.write_max > 0, "write_max must be at least 1 byte");
+        must(self.frames_max > 0, "frames_max must be at least 1");
+        must(self.jobs_max > 0, "jobs_max must be at least 1");
+        must(self.timers_max > 0, "timers_max must be at least 1");
+        must(self.output_low <= self.output_high, "output_low must not be above output_high");
+        must(self.output_high <= self.output_max, "output_high must not be above output_max");
+        match wrong {
+            Some(says) => Err(io::Error::new(io::ErrorKind::InvalidInput, says)),
+            None => Ok(()),
+        }
+    }
+
+    pub(crate) fn patience(&self) -> Patience {
+        Patience {
+            idle: self.idle.and_then(whole_ms),
+            first_byte: self.first_byte.and_then(whole_ms),
+            write_stall: self.write_stall.and_then(whole_ms),
+            connect: self.connect.and_then(whole_ms),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_defaults_are_sound_and_nonsense_is_named() {
+        assert!(Config::default().check().is_ok());
+        let says = |config: Config| config.check().unwrap_err().to_string();
+        assert!(says(Config { read_max: 0, ..Config::default() }).contains("read_max"));
+        assert!(says(Config { output_low: 99 << 20, ..Config::default() }).contains("output_low"));
+        assert!(says(Config { output_max: 0, ..Config::default() }).contains("output_high"));
+    }
+}

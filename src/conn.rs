@@ -1,0 +1,482 @@
+//! One connection, as state: no socket here, no callback, no clock.
+//!
+//! ```text
+//!   Dialing ──connected──▶ Up ──both halves over, or any failure──▶ Ended ──▶ released
+//!                          │
+//!                          ├─ ours:   Open ──finish()──▶ Finishing ──all sent──▶ Finished
+//!                          └─ theirs: open ────────── their end was read ──────▶ over
+//! ```
+//! The two halves end apart. `has_work` is the one place that decides, from state alone, whether
+//! a connection needs a turn.
+use std::{
+    io,
+    net::{IpAddr, Ipv4Addr, SocketAddr},
+    num::NonZeroU32,
+    time::Duration,
+};
+
+use crate::{Fault, buf::Held, layer::Layered};
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum State {
+    /// Outbound, and not decided yet.
+    Dialing,
+    Up,
+    /// Over; waiting for its release at the end of the turn.
+    Ended,
+}
+
+/// Our half: what we may still send.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Ours {
+    Open,
+    /// No more is taken; what is unsent is on its way.
+    Finishing,
+    Finished,
+}
+
+/// How a connection ended.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum Reason {
+    /// In good order: both halves ended, or ours did and the peer was given
+    /// [`linger`](crate::Config::linger) to end its own.
+    Closed,
+    /// [`Peer::abort`](crate::Peer::abort).
+    Aborted,
+    /// The kernel reported an error: a reset, a broken route, a refused connect.
+    Broken(io::Error),
+    /// A callback returned this error.
+    Fault(Fault),
+    /// [`Config::output_max`](crate::Config::output_max): the peer does not read what it is sent.
+    OutputOverflow,
+    /// [`Config::input_max`](crate::Config::input_max): the protocol leaves too much untaken.
+    InputOverflow,
+    /// [`Config::memory_max`](crate::Config::memory_max): all connections together held too much,
+    /// and this one held the most.
+    OutOfMemory,
+    /// [`Config::conns_max`](crate::Config::conns_max): no room for an outbound connection.
+    OutOfRoom,
+    /// [`Config::idle`](crate::Config::idle): no byte moved, either way, for that long.
+    Idle,
+    /// [`Config::first_byte`](crate::Config::first_byte): the peer connected and said nothing.
+    FirstByte,
+    /// [`Config::write_stall`](crate::Config::write_stall): output waited and no byte of it left.
+    WriteStalled,
+    /// [`Peer::deadline_in`](crate::Peer::deadline_in) or
+    /// [`Config::lifetime`](crate::Config::lifetime).
+    Deadline,
+    /// [`Config::connect`](crate::Config::connect): nobody answered.
+    ConnectTimeout,
+    /// The reactor stopped before this connection was done.
+    Stopped,
+}
+
+impl Reason {
+    /// How many kinds there are: the length of [`Stats::ended`](crate::Stats::ended).
+    pub const KINDS: usize = 14;
+
+    /// Names, in the order of [`Stats::ended`](crate::Stats::ended).
+    pub const NAMES: [&'static str; Self::KINDS] = [
+        "closed",
+        "aborted",
+        "broken",
+        "fault",
+        "output overflow",
+        "input overflow",
+        "out of memory",
+        "out of room",
+        "idle",
+        "first byte",
+        "write stalled",
+        "deadline",
+        "connect timeout",
+        "stopped",
+    ];
+
+    pub(crate) fn index(&self) -> usize {
+        match self {
+            Reason::Closed => 0,
+            Reason::Aborted => 1,
+            Reason::Broken(_) => 2,
+            Reason::Fault(_) => 3,
+            Reason::OutputOverflow => 4,
+            Reason::InputOverflow => 5,
+            Reason::OutOfMemory => 6,
+            Reason::OutOfRoom => 7,
+            Reason::Idle => 8,
+            Reason::FirstByte => 9,
+            Reason::WriteStalled => 10,
+            Reason::Deadline => 11,
+            Reason::ConnectTimeout => 12,
+            Reason::Stopped => 13,
+        }
+    }
+
+    /// Where nobody can be hurt by it a reset is the better end: it frees at once what the kernel
+    /// holds for a peer that does not read.
+    pub(crate) fn wants_reset(&self) -> bool {
+        matches!(
+            self,
+            Reason::Aborted | Reason::OutputOverflow | Reason::OutOfMemory | Reason::WriteStalled
+        )
+    }
+}
+
+impl std::fmt::Display for Reason {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Reason::Broken(e) => write!(f, "broken: {e}"),
+            Reason::Fault(e) => write!(f, "fault: {e}"),
+            _ => f.write_str(Self::NAMES[self.index()]),
+        }
+    }
+}
+
+/// Everything about a connection but its socket and its session, which are the reactor's.
+pub(crate) struct Conn {
+    pub(crate) serial: u32,
+    bits: u16,
+    pub(crate) state: State,
+    pub(crate) ours: Ours,
+    /// When a byte last moved either way, or the connection began.
+    pub(crate) active: Stamp,
+    /// When it must be over, whatever happens.
+    pub(crate) deadline: Option<Stamp>,
+    /// When `Protocol::timer` is wanted.
+    pub(crate) wake: Option<Stamp>,
+    /// Bytes thrown away since `close`.
+    pub(crate) discarded: u32,
+    /// The peer's IPv4 address, or where `Hub` keeps the longer one.
+    ip: [u8; 4],
+    port: u16,
+    /// Which listener it came by; `u16::MAX` for an outbound one.
+    pub(crate) listener: u16,
+    pub(crate) held: Option<Box<Held>>,
+    pub(crate) layer: Option<Box<Layered>>,
+}
+
+/// The same, seen by the compiler: a million idle connections are a million of these, so nothing
+/// that only busy ones need may live here. The second line is the table's entry: free ones are
+/// told from taken ones without a byte more.
+const _: () = assert!(size_of::<Conn>() <= 48);
+const _: () = assert!(size_of::<Option<Conn>>() <= 48);
+
+/// A time in whole milliseconds of the timers' clock, cut to 32 bits: times up to 24 days apart
+/// are told apart, and 50 days of running do no harm. Never zero, so that `None` costs nothing.
+pub(crate) type Stamp = NonZeroU32;
+
+/// Times further away than this count as never. (2^31 milliseconds are 24.8 days.)
+pub(crate) const DELAY_MAX: Duration = Duration::from_secs(24 * 24 * 60 * 60);
+
+/// The low bits of a time from which a deadline counts, or of the deadline; zero becomes one, a
+/// millisecond late rather than early.
+pub(crate) fn stamp(ms: u64) -> Stamp {
+    Stamp::new(ms as u32).unwrap_or(Stamp::MIN)
+}
+
+/// The low bits of the time that deadlines are compared with; zero becomes the millisecond before.
+pub(crate) fn stamp_now(ms: u64) -> Stamp {
+    Stamp::new(ms as u32).unwrap_or(Stamp::MAX)
+}
+
+/// From `from` to `to`, which are at most 24 days apart; negative if `to` came first.
+pub(crate) fn ms_between(from: Stamp, to: Stamp) -> i32 {
+    to.get().wrapping_sub(from.get()) as i32
+}
+
+/// Round up: a deadline may be late by a millisecond, never early. `None`: never.
+pub(crate) fn whole_ms(after: Duration) -> Option<u32> {
+    (after <= DELAY_MAX).then(|| after.as_nanos().div_ceil(1_000_000) as u32)
+}
+
+/// How long each thing may take, in milliseconds; `None`: for ever.
+#[derive(Clone, Copy, Default, Debug)]
+pub(crate) struct Patience {
+    pub(crate) idle: Option<u32>,
+    pub(crate) first_byte: Option<u32>,
+    pub(crate) write_stall: Option<u32>,
+    pub(crate) connect: Option<u32>,
+}
+
+/// What a deadline that has come asks for.
+#[derive(Debug)]
+pub(crate) enum Due {
+    Wake,
+    End(Reason),
+}
+
+macro_rules! bits {
+    ($($(#[$doc:meta])* $get:ident, $set:ident = $bit:expr;)*) => {
+        impl Conn {$(
+            $(#[$doc])*
+            pub(crate) fn $get(&self) -> bool {
+                self.bits & 1 << $bit != 0
+            }
+
+            pub(crate) fn $set(&mut self, on: bool) {
+                self.bits = self.bits & !(1 << $bit) | u16::from(on) << $bit;
+            }
+        )*}
+    };
+}
+
+bits! {
+    /// What the last edges told, until a call would block.
+    readable, set_readable = 0;
+    writable, set_writable = 1;
+    /// More than bytes is waiting: a short read does not mean that nothing is left.
+    ending, set_ending = 2;
+    /// The socket failed; take the error even while reading is paused.
+    failed, set_failed = 3;
+    /// Their half is over: the end was read.
+    theirs_over, set_theirs_over = 4;
+    /// Closed by the protocol: what still comes is read and thrown away.
+    deaf, set_deaf = 5;
+    paused, set_paused = 6;
+    /// Output went above the high watermark and has not fallen to the low one.
+    full, set_full = 7;
+    /// Offer the kept input again although nothing new has come.
+    reoffer, set_reoffer = 8;
+    /// In the run queue.
+    queued, set_queued = 9;
+    /// At least one byte has come.
+    heard, set_heard = 10;
+    /// The protocol was told that the reactor is stopping.
+    told_to_stop, set_told_to_stop = 11;
+    /// The address is too long to be kept here.
+    long_addr, set_long_addr = 12;
+    /// Counted against its address.
+    counted, set_counted = 13;
+    /// The last words of the layer are on their way.
+    layer_done, set_layer_done = 14;
+}
+
+impl Conn {
+    pub(crate) const OUTBOUND: u16 = u16::MAX;
+
+    pub(crate) fn new(serial: u32, state: State, listener: u16, now: Stamp) -> Self {
+        Self {
+            serial,
+            bits: 0,
+            state,
+            ours: Ours::Open,
+            active: now,
+            deadline: None,
+            wake: None,
+            discarded: 0,
+            ip: [0; 4],
+            port: 0,
+            listener,
+            held: None,
+            layer: None,
+        }
+    }
+
+    pub(crate) fn set_v4(&mut self, ip: Ipv4Addr, port: u16) {
+        (self.ip, self.port) = (ip.octets(), port);
+    }
+
+    pub(crate) fn set_long(&mut self, key: u32) {
+        self.ip = key.to_ne_bytes();
+        self.set_long_addr(true);
+    }
+
+    /// The IPv4 address, or the key under which the longer one is kept.
+    pub(crate) fn addr(&self) -> Result<SocketAddr, u32> {
+        match self.long_addr() {
+            true => Err(u32::from_ne_bytes(self.ip)),
+            false => Ok(SocketAddr::new(IpAddr::from(self.ip), self.port)),
+        }
+    }
+
+    /// Bytes that wait for the kernel, as the protocol sent them.
+    pub(crate) fn unsent(&self) -> usize {
+        self.held.as_ref().map_or(0, |held| held.output.len())
+    }
+
+    pub(crate) fn has_unsent(&self) -> bool {
+        self.held.as_ref().is_some_and(|held| held.has_unsent())
+    }
+
+    pub(crate) fn has_input(&self) -> bool {
+        self.held.as_ref().is_some_and(|held| !held.input.is_empty())
+    }
+
+    /// The question that the run queue asks.
+    pub(crate) fn has_work(&self) -> bool {
+        self.wants_read() || self.wants_write()
+    }
+
+    pub(crate) fn wants_read(&self) -> bool {
+        if self.state != State::Up || self.theirs_over() {
+            return false;
+        }
+        // A failed socket is read whoever has paused it: nobody else would ever notice.
+        self.failed() || self.wants_bytes() && (self.readable() || self.reoffer())
+    }
+
+    /// Bytes may go to the protocol, or to nobody once it has closed.
+    pub(crate) fn wants_bytes(&self) -> bool {
+        self.deaf() || !self.paused() && !self.full()
+    }
+
+    pub(crate) fn wants_write(&self) -> bool {
+        match (self.state, self.ours) {
+            (State::Dialing, _) => self.writable(),
+            (State::Up, Ours::Open) => self.writable() && self.has_unsent(),
+            // With nothing left to send, the end itself is the work.
+            (State::Up, Ours::Finishing) => self.writable() || !self.has_unsent(),
+            (State::Up, Ours::Finished) | (State::Ended, _) => false,
+        }
+    }
+
+    /// Nothing unread, nothing unsent, nothing begun: nobody would miss an answer.
+    pub(crate) fn is_quiet(&self) -> bool {
+        self.state == State::Up
+            && self.ours != Ours::Finishing
+            && !self.deaf()
+            && !self.paused()
+            && !self.readable()
+            && !self.has_input()
+            && !self.has_unsent()
+    }
+
+    /// Closed by us, all sent: only the peer's end is awaited.
+    pub(crate) fn is_lingering(&self) -> bool {
+        self.deaf() && self.ours == Ours::Finished
+    }
+
+    /// The first time at which something is due.
+    pub(crate) fn next_due(&self, patience: &Patience) -> Option<Stamp> {
+        let mut first = None;
+        self.each_due(patience, |at, _| {
+            if first.is_none_or(|first| ms_between(first, at) < 0) {
+                first = Some(at);
+            }
+        });
+        first
+    }
+
+    /// What is due at `now`, an end before a wake-up.
+    pub(crate) fn due(&self, patience: &Patience, now: Stamp) -> Option<Due> {
+        let mut due = None;
+        self.each_due(patience, |at, what| {
+            if ms_between(at, now) >= 0 && !matches!(due, Some(Due::End(_))) {
+                due = Some(what);
+            }
+        });
+        due
+    }
+
+    /// All the deadlines of this connection, each computed from the state it depends on: nothing
+    /// has to be re-armed when that state moves it further away.
+    fn each_due(&self, patience: &Patience, mut each: impl FnMut(Stamp, Due)) {
+        let after = |from: Stamp, ms: u32| stamp(u64::from(from.get().wrapping_add(ms)));
+        match self.state {
+            State::Ended => return,
+            State::Dialing => {
+                if let Some(ms) = patience.connect {
+                    each(after(self.active, ms), Due::End(Reason::ConnectTimeout));
+                }
+            }
+            // Here the deadline is the end of the lingering, which is a good one.
+            State::Up if self.is_lingering() => {
+                if let Some(at) = self.deadline {
+                    each(at, Due::End(Reason::Closed));
+                }
+                return;
+            }
+            State::Up => {
+                if let Some(ms) = patience.idle {
+                    each(after(self.active, ms), Due::End(Reason::Idle));
+                }
+                if let Some(ms) = patience.first_byte
+                    && !self.heard()
+                    && self.listener != Self::OUTBOUND
+                {
+                    each(after(self.active, ms), Due::End(Reason::FirstByte));
+                }
+                if let (Some(ms), Some(moved)) = (patience.write_stall, self.output_moved()) {
+                    each(after(moved, ms), Due::End(Reason::WriteStalled));
+                }
+            }
+        }
+        if let Some(at) = self.deadline {
+            each(at, Due::End(Reason::Deadline));
+        }
+        if let Some(at) = self.wake {
+            each(at, Due::Wake);
+        }
+    }
+
+    /// When waiting output last moved; `None` if none waits.
+    fn output_moved(&self) -> Option<Stamp> {
+        self.held.as_ref().filter(|held| held.has_unsent()).and_then(|held| Stamp::new(held.moved))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn up() -> Conn {
+        Conn::new(1, State::Up, 0, stamp(100))
+    }
+
+    #[test]
+    fn each_bit_is_its_own() {
+        let mut conn = up();
+        conn.set_full(true);
+        conn.set_queued(true);
+        assert!(conn.full() && conn.queued() && !conn.reoffer() && !conn.paused());
+        conn.set_full(false);
+        assert!(!conn.full() && conn.queued());
+    }
+
+    #[test]
+    fn names_match_the_kinds() {
+        let last = Reason::Stopped;
+        assert_eq!(last.index(), Reason::KINDS - 1);
+        assert_eq!(last.to_string(), "stopped");
+    }
+
+    #[test]
+    fn stamps_survive_the_wrap() {
+        let before = stamp(u64::from(u32::MAX) - 10);
+        let after = stamp(u64::from(u32::MAX) + 20);
+        assert_eq!(ms_between(before, after), 30);
+        assert_eq!(ms_between(after, before), -30);
+        assert_eq!(stamp(1 << 32), Stamp::MIN);
+    }
+
+    #[test]
+    fn case_077_durations_are_rounded_up_and_the_endless_ones_are_never() {
+        assert_eq!(whole_ms(Duration::ZERO), Some(0));
+        assert_eq!(whole_ms(Duration::from_nanos(1)), Some(1));
+        assert_eq!(whole_ms(Duration::from_micros(1500)), Some(2));
+        assert_eq!(whole_ms(Duration::MAX), None);
+    }
+
+    #[test]
+    fn idle_follows_activity_and_deadlines_do_not() {
+        let patience = Patience { idle: Some(50), ..Patience::default() };
+        let mut conn = up();
+        assert_eq!(conn.next_due(&patience), Some(stamp(150)));
+        conn.active = stamp(140);
+        conn.deadline = Some(stamp(160));
+        assert_eq!(conn.next_due(&patience), Some(stamp(160)));
+        assert!(conn.due(&patience, stamp(159)).is_none());
+        assert!(matches!(conn.due(&patience, stamp(160)), Some(Due::End(Reason::Deadline))));
+    }
+
+    #[test]
+    fn a_failed_socket_has_work_even_while_paused() {
+        let mut conn = up();
+        conn.set_paused(true);
+        conn.set_readable(true);
+        assert!(!conn.has_work());
+        conn.set_failed(true);
+        assert!(conn.has_work());
+    }
+}

@@ -1,0 +1,606 @@
+//! The table of connections, as callbacks see it. Everything that a callback can do is an edit of
+//! this table; the reactor alone makes the kernel agree with it.
+use std::{
+    collections::{HashMap, VecDeque},
+    fmt,
+    io::IoSlice,
+    net::{IpAddr, SocketAddr},
+    time::Duration,
+};
+
+use slab::Slab;
+
+use crate::{
+    Peer, Result,
+    buf::{Held, Pool},
+    config::Config,
+    conn::{Conn, Ours, Patience, Reason, Stamp, State, ms_between, stamp, stamp_now, whole_ms},
+    layer::{Layer, Layered},
+    stats::Stats,
+    timers::Timers,
+    weights::Weights,
+};
+
+/// Names one connection. A slot of the table is reused, a name is not, until four thousand million
+/// connections later.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
+pub struct ConnId {
+    pub(crate) slot: u32,
+    pub(crate) serial: u32,
+}
+
+impl fmt::Display for ConnId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "#{}.{}", self.slot, self.serial)
+    }
+}
+
+/// Names one listener of a reactor.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
+pub struct ListenerId(pub(crate) u16);
+
+/// All connections of a reactor, in the hands of a callback.
+pub struct Hub {
+    pub(crate) conns: Slab<Conn>,
+    /// Connections with work, each at most once, oldest first.
+    pub(crate) queue: VecDeque<ConnId>,
+    /// Connections that are over, to be released at the end of the turn.
+    pub(crate) ended: VecDeque<(u32, Reason)>,
+    /// Connections that callbacks asked for.
+    pub(crate) dials: VecDeque<(ConnId, SocketAddr)>,
+    pub(crate) timers: Timers,
+    pub(crate) pool: Pool,
+    pub(crate) weights: Weights,
+    pub(crate) hot: Hot,
+    pub(crate) stats: Stats,
+    pub(crate) config: Config,
+    pub(crate) stopping: Stopping,
+    /// When `Protocol::tick` is wanted, in milliseconds.
+    pub(crate) tick_at: Option<u64>,
+    /// The longest turn since somebody asked.
+    pub(crate) longest_turn: Duration,
+    patience: Patience,
+    now: Duration,
+    serial: u32,
+    /// Where layers write, one after the other.
+    sealed: Vec<u8>,
+    /// Addresses that do not fit into a connection's entry.
+    long_addrs: Slab<SocketAddr>,
+    per_ip: HashMap<IpAddr, u32>,
+}
+
+/// The connection being served gathers its reply here rather than in a buffer of its own: most
+/// replies are taken by the kernel at once and never need one.
+#[derive(Default)]
+pub(crate) struct Hot {
+    pub(crate) id: Option<ConnId>,
+    pub(crate) bytes: Vec<u8>,
+}
+
+impl Hot {
+    /// One long reply must not keep its memory for ever.
+    const KEEP_MAX: usize = 256 << 10;
+
+    fn clear(&mut self) {
+        self.bytes.clear();
+        self.bytes.shrink_to(Self::KEEP_MAX);
+    }
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Stopping {
+    No,
+    /// Asked for, not begun.
+    Asked,
+    /// Answers are leaving. Of the slots up to `end`, those up to `swept` were looked at.
+    Draining {
+        until_ms: u64,
+        swept: u32,
+        end: u32,
+    },
+    /// Everybody out.
+    AtOnce,
+}
+
+impl fmt::Debug for Hub {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { conns, queue, stopping, now, .. } = self;
+        f.debug_struct("Hub")
+            .field("connections", &conns.len())
+            .field("queued", &queue.len())
+            .field("stopping", stopping)
+            .field("now", now)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Hub {
+    pub(crate) fn new(config: Config, now: Duration) -> Self {
+        Self {
+            conns: Slab::new(),
+            queue: VecDeque::new(),
+            ended: VecDeque::new(),
+            dials: VecDeque::new(),
+            timers: Timers::new(),
+            pool: Pool::default(),
+            weights: Weights::default(),
+            hot: Hot::default(),
+            stats: Stats::default(),
+            patience: config.patience(),
+            config,
+            stopping: Stopping::No,
+            tick_at: None,
+            longest_turn: Duration::ZERO,
+            now,
+            serial: 0,
+            sealed: Vec::new(),
+            long_addrs: Slab::new(),
+            per_ip: HashMap::new(),
+        }
+    }
+
+    /// The connection of that name, if it is still here.
+    ///
+    /// ```
+    /// # use charkh::{ConnId, Hub};
+    /// fn poke(hub: &mut Hub, friend: ConnId) {
+    ///     if let Some(mut peer) = hub.peer(friend) {
+    ///         peer.send(b"psst\n");
+    ///     }
+    /// }
+    /// ```
+    pub fn peer(&mut self, id: ConnId) -> Option<Peer<'_>> {
+        let conn = self.conns.get(id.slot as usize)?;
+        (conn.serial == id.serial && conn.state != State::Ended).then(|| Peer::new(self, id))
+    }
+
+    /// Call `each` for every connection that is up: a broadcast. Costs O(connections).
+    ///
+    /// ```
+    /// # use charkh::Hub;
+    /// fn tell_all(hub: &mut Hub, text: &str) {
+    ///     let payload: std::sync::Arc<[u8]> = text.as_bytes().into();
+    ///     hub.each(|mut peer| {
+    ///         peer.send_shared(&payload); // one payload, copied for nobody
+    ///     });
+    /// }
+    /// ```
+    pub fn each(&mut self, mut each: impl FnMut(Peer<'_>)) {
+        // Slots, not an iterator: a callback may end connections, or ask for one, as it goes.
+        let end = self.conns.iter().next_back().map_or(0, |(last, _)| last + 1);
+        for slot in 0..end {
+            if let Some(conn) = self.conns.get(slot)
+                && conn.state == State::Up
+            {
+                let id = ConnId { slot: slot as u32, serial: conn.serial };
+                each(Peer::new(self, id));
+            }
+        }
+    }
+
+    /// Open a connection. [`Protocol::open`](crate::Protocol::open) or
+    /// [`Protocol::connect_failed`](crate::Protocol::connect_failed) will tell, exactly once.
+    /// What is sent before that leaves when the connection is up.
+    pub fn connect(&mut self, addr: SocketAddr) -> ConnId {
+        let state = State::Dialing;
+        let id = self.insert(state, Conn::OUTBOUND, addr);
+        if self.conns.len() > self.config.conns_max {
+            self.end(id.slot, Reason::OutOfRoom);
+        } else {
+            self.dials.push_back((id, addr));
+        }
+        id
+    }
+
+    /// [`connect`](Hub::connect), with a [`Layer`] between the wire and the protocol.
+    pub fn connect_through(&mut self, addr: SocketAddr, layer: Box<dyn Layer>) -> ConnId {
+        let id = self.connect(addr);
+        self.conns[id.slot as usize].layer = Some(Box::new(Layered(layer)));
+        id
+    }
+
+    /// Call [`Protocol::tick`](crate::Protocol::tick) after this time, unless asked again before:
+    /// a timer of the whole server. Rounded up to the next millisecond; never early. Longer than
+    /// 24 days is never.
+    pub fn tick_in(&mut self, after: Duration) {
+        self.tick_at = self.ms_after(after);
+    }
+
+    /// Stop in good order: accept what the kernel has queued already and no more, let answers
+    /// leave, close what is idle ([`Protocol::stopping`](crate::Protocol::stopping)), wait for the
+    /// rest at most [`Config::grace`], then end. Asked a second time, end at once.
+    pub fn stop(&mut self) {
+        self.stopping = match self.stopping {
+            Stopping::No => Stopping::Asked,
+            _ => Stopping::AtOnce,
+        };
+    }
+
+    /// The longest turn since this was last called, its sleep not counted.
+    pub fn take_longest_turn(&mut self) -> Duration {
+        std::mem::take(&mut self.longest_turn)
+    }
+
+    /// [`stop`](Hub::stop) was called.
+    pub fn is_stopping(&self) -> bool {
+        self.stopping != Stopping::No
+    }
+
+    /// The names of all connections that are not over. Costs O(connections).
+    pub fn ids(&self) -> impl Iterator<Item = ConnId> + '_ {
+        let alive = self.conns.iter().filter(|(_, conn)| conn.state != State::Ended);
+        alive.map(|(slot, conn)| ConnId { slot: slot as u32, serial: conn.serial })
+    }
+
+    /// How many connections there are, those on their way up and down included.
+    pub fn len(&self) -> usize {
+        self.conns.len()
+    }
+
+    /// There is none.
+    pub fn is_empty(&self) -> bool {
+        self.conns.is_empty()
+    }
+
+    /// The time of this turn, the same for every callback in it: monotonic, since the reactor's
+    /// world began.
+    pub fn now(&self) -> Duration {
+        self.now
+    }
+
+    /// The counters.
+    pub fn stats(&self) -> Stats {
+        let Self { stats, weights, timers, .. } = self;
+        Stats { memory: weights.total(), armed: timers.len(), ..stats.clone() }
+    }
+
+    /// The limits that this reactor was made with.
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+}
+
+/// Time.
+impl Hub {
+    pub(crate) fn set_now(&mut self, now: Duration) {
+        self.now = now;
+    }
+
+    pub(crate) fn now_ms(&self) -> u64 {
+        self.now.as_millis() as u64
+    }
+
+    /// The millisecond that begins at, or first after, this much later than now, and is never now
+    /// itself: what a timer arms is not due before the next turn. `None`: never.
+    pub(crate) fn ms_after(&self, after: Duration) -> Option<u64> {
+        whole_ms(after)?;
+        let at = (self.now + after).as_nanos().div_ceil(1_000_000) as u64;
+        Some(at.max(self.now_ms() + 1))
+    }
+
+    /// A time of something that happens now.
+    pub(crate) fn stamp(&self) -> Stamp {
+        stamp(self.now_ms() + 1)
+    }
+
+    /// What is due now.
+    pub(crate) fn due(&self, slot: u32) -> Option<crate::conn::Due> {
+        self.conns[slot as usize].due(&self.patience, stamp_now(self.now_ms()))
+    }
+
+    /// See to it that a timer looks at this connection no later than its first deadline. One that
+    /// is armed for earlier is left alone: it will find nothing due and be armed again, so that
+    /// moving a deadline further away costs nothing here.
+    pub(crate) fn rearm(&mut self, slot: u32) {
+        let Some(due) = self.conns[slot as usize].next_due(&self.patience) else { return };
+        let now = self.now_ms();
+        let at = now.saturating_add_signed(ms_between(stamp_now(now), due).into());
+        if self.timers.armed_at(slot).is_none_or(|armed| at < armed) {
+            self.timers.arm(slot, at);
+        }
+    }
+}
+
+/// The life of a connection.
+impl Hub {
+    pub(crate) fn insert(&mut self, state: State, listener: u16, addr: SocketAddr) -> ConnId {
+        // Zero is what an event says that could not carry a serial.
+        self.serial = self.serial.checked_add(1).unwrap_or(1);
+        let mut conn = Conn::new(self.serial, state, listener, self.stamp());
+        match addr {
+            SocketAddr::V4(addr) => conn.set_v4(*addr.ip(), addr.port()),
+            addr => conn.set_long(self.long_addrs.insert(addr) as u32),
+        }
+        conn.deadline = self.config.lifetime.and_then(|after| self.ms_after(after)).map(stamp);
+        let slot = self.conns.insert(conn) as u32;
+        if state == State::Dialing {
+            self.rearm(slot);
+        }
+        ConnId { slot, serial: self.serial }
+    }
+
+    pub(crate) fn id(&self, slot: u32) -> ConnId {
+        ConnId { slot, serial: self.conns[slot as usize].serial }
+    }
+
+    pub(crate) fn addr(&self, slot: u32) -> SocketAddr {
+        match self.conns[slot as usize].addr() {
+            Ok(addr) => addr,
+            Err(key) => self.long_addrs[key as usize],
+        }
+    }
+
+    /// Called after anything that may have given a connection work: the only way into the queue.
+    pub(crate) fn touch(&mut self, slot: u32) {
+        let conn = &mut self.conns[slot as usize];
+        if conn.has_work() && !conn.queued() {
+            conn.set_queued(true);
+            self.queue.push_back(ConnId { slot, serial: conn.serial });
+        }
+    }
+
+    /// The connection is over. Its memory is free at once; its slot, at the end of the turn.
+    pub(crate) fn end(&mut self, slot: u32, reason: Reason) {
+        let conn = &mut self.conns[slot as usize];
+        if conn.state == State::Ended {
+            return;
+        }
+        conn.state = State::Ended;
+        if let Some(mut held) = conn.held.take() {
+            held.input.clear(&mut self.pool);
+            self.give_back(slot, held);
+        }
+        self.stats.ended[reason.index()] += 1;
+        self.ended.push_back((slot, reason));
+    }
+
+    /// Our end was sent and nothing more is heard: wait for theirs, but not for ever.
+    pub(crate) fn linger(&mut self, slot: u32) {
+        let until = self.ms_after(self.config.linger).map(stamp);
+        self.conns[slot as usize].deadline = until;
+        self.rearm(slot);
+    }
+
+    /// The end of a slot's connection. Nothing names it any more.
+    pub(crate) fn remove(&mut self, slot: u32) {
+        debug_assert!(self.conns[slot as usize].held.is_none());
+        self.timers.cancel(slot);
+        self.uncount(slot);
+        let conn = self.conns.remove(slot as usize);
+        if let Err(key) = conn.addr() {
+            self.long_addrs.remove(key as usize);
+        }
+    }
+
+    /// Count this connection for its address; `false` if that has as many as it may.
+    pub(crate) fn count(&mut self, slot: u32) -> bool {
+        let Some(max) = self.config.conns_per_ip else { return true };
+        let count = self.per_ip.entry(network(self.addr(slot).ip())).or_default();
+        if *count == max {
+            return false;
+        }
+        *count += 1;
+        self.conns[slot as usize].set_counted(true);
+        true
+    }
+
+    fn uncount(&mut self, slot: u32) {
+        if !self.conns[slot as usize].counted() {
+            return;
+        }
+        let network = network(self.addr(slot).ip());
+        if let Some(count) = self.per_ip.get_mut(&network) {
+            *count -= 1;
+            if *count == 0 {
+                self.per_ip.remove(&network);
+            }
+        }
+    }
+
+    /// The laws, after every turn. Only tables small enough to be a test's are walked.
+    pub(crate) fn check(&self) {
+        const SMALL: usize = 256;
+        if !cfg!(debug_assertions) || self.conns.len() > SMALL {
+            return;
+        }
+        let mut weight = 0;
+        for (slot, conn) in &self.conns {
+            assert!(!conn.has_work() || conn.queued(), "connection {slot} has work and no turn");
+            let armed = self.timers.armed_at(slot as u32);
+            let due = conn.next_due(&self.patience);
+            assert!(due.is_none() || armed.is_some(), "connection {slot} has a forgotten deadline");
+            let held = conn.held.as_ref();
+            assert!(held.is_none_or(|held| !held.is_empty()), "connection {slot} hoards");
+            weight += held.map_or(0, |held| held.capacity());
+        }
+        assert_eq!(weight, self.weights.total());
+        assert_eq!(self.hot.id, None);
+        let born = self.stats.accepted + self.stats.connected + self.stats.connect_failed;
+        assert!(self.stats.released <= born, "more ends than beginnings");
+    }
+}
+
+/// Whom a limit per address counts together: a network of 64 bits is one customer's.
+fn network(ip: IpAddr) -> IpAddr {
+    match ip.to_canonical() {
+        IpAddr::V6(ip) => IpAddr::V6((ip.to_bits() & !u128::from(u64::MAX)).into()),
+        ip => ip,
+    }
+}
+
+/// Bytes on their way in and out, and the memory they are in.
+impl Hub {
+    /// Bytes of `slot` that have not left, as the protocol sent them.
+    pub(crate) fn unsent(&self, slot: u32) -> usize {
+        self.conns[slot as usize].unsent() + self.hot_bytes(slot).len()
+    }
+
+    fn hot_bytes(&self, slot: u32) -> &[u8] {
+        match self.hot.id {
+            Some(id) if id.slot == slot => &self.hot.bytes,
+            _ => &[],
+        }
+    }
+
+    /// Room for `more` bytes of output. Going above the hard limit ends the connection; going
+    /// above the watermark pauses reading from it.
+    pub(crate) fn admit(&mut self, slot: u32, more: usize) -> bool {
+        let unsent = self.unsent(slot).saturating_add(more);
+        let conn = &mut self.conns[slot as usize];
+        if conn.state == State::Ended || conn.ours != Ours::Open {
+            return false;
+        }
+        if unsent > self.config.output_max {
+            self.end(slot, Reason::OutputOverflow);
+            return false;
+        }
+        if unsent > self.config.output_high && !conn.full() {
+            conn.set_full(true);
+            self.stats.output_full += 1;
+        }
+        true
+    }
+
+    pub(crate) fn push_output(&mut self, slot: u32, bytes: &[u8]) {
+        let hot = self.hot.id.is_some_and(|id| id.slot == slot);
+        if hot && !self.conns[slot as usize].has_unsent() {
+            self.hot.bytes.extend_from_slice(bytes);
+        } else {
+            self.hold(slot, |held, pool| held.output.push(bytes, pool));
+            self.touch(slot);
+        }
+    }
+
+    pub(crate) fn push_shared(&mut self, slot: u32, payload: &std::sync::Arc<[u8]>) {
+        // What was sent before goes before.
+        self.park_hot(slot);
+        self.hold(slot, |held, _| held.output.push_shared(payload.clone()));
+        self.touch(slot);
+    }
+
+    /// What the kernel did not take of a hot reply moves to the connection's own buffer.
+    pub(crate) fn park_hot(&mut self, slot: u32) {
+        if self.hot_bytes(slot).is_empty() {
+            return;
+        }
+        let bytes = std::mem::take(&mut self.hot.bytes);
+        self.hold(slot, |held, pool| held.output.push(&bytes, pool));
+        self.hot.bytes = bytes;
+        self.hot.clear();
+    }
+
+    /// Change what a connection holds; lend it storage for that, take back what became empty, keep
+    /// the books, and see to it that all together hold no more than they may.
+    pub(crate) fn hold(&mut self, slot: u32, change: impl FnOnce(&mut Held, &mut Pool)) {
+        let now = self.stamp().get();
+        let conn = &mut self.conns[slot as usize];
+        if conn.state == State::Ended {
+            return;
+        }
+        let mut held = conn.held.take().unwrap_or_else(|| self.pool.held());
+        let waited = held.has_unsent();
+        change(&mut held, &mut self.pool);
+        if !waited {
+            held.moved = now;
+        }
+        if held.is_empty() {
+            return self.give_back(slot, held);
+        }
+        let after = held.capacity();
+        self.weigh(slot, &mut held, after);
+        self.conns[slot as usize].held = Some(held);
+        while self.weights.total() > self.config.memory_max
+            && let Some(heaviest) = self.weights.heaviest()
+        {
+            self.end(heaviest, Reason::OutOfMemory);
+        }
+    }
+
+    fn give_back(&mut self, slot: u32, mut held: Box<Held>) {
+        self.weigh(slot, &mut held, 0);
+        self.pool.give_held(held);
+    }
+
+    fn weigh(&mut self, slot: u32, held: &mut Held, after: usize) {
+        let moved = self.weights.change(slot, held.place, held.weight, after);
+        (held.place, held.weight) = (moved.place, after);
+        if let Some((other, place)) = moved.other
+            && let Some(held) = &mut self.conns[other as usize].held
+        {
+            held.place = place;
+        }
+    }
+
+    /// The bytes that a write should take next. Empty if there are none.
+    pub(crate) fn front<'a>(&'a self, slot: u32, slices: &mut [IoSlice<'a>]) -> usize {
+        let max = self.config.write_max;
+        let conn = &self.conns[slot as usize];
+        let single = match &conn.held {
+            Some(held) if !held.wire.is_empty() => held.wire.pending(),
+            // With a layer in place, only what it made may go out.
+            _ if conn.layer.is_some() => return 0,
+            Some(held) if !held.output.is_empty() => return held.output.front(slices, max),
+            _ => self.hot_bytes(slot),
+        };
+        slices[0] = IoSlice::new(&single[..single.len().min(max)]);
+        usize::from(!single.is_empty())
+    }
+
+    /// The kernel took `n` bytes of those.
+    pub(crate) fn wrote(&mut self, slot: u32, n: usize) {
+        self.stats.bytes_out += n as u64;
+        let now = self.stamp();
+        let conn = &mut self.conns[slot as usize];
+        // Until the peer's first byte the clock that runs is the one that waits for it.
+        if n > 0 && (conn.heard() || conn.listener == Conn::OUTBOUND) {
+            conn.active = now;
+        }
+        if !conn.has_unsent() {
+            self.hot.bytes.drain(..n);
+            return;
+        }
+        self.hold(slot, |held, pool| {
+            if n > 0 {
+                held.moved = now.get();
+            }
+            match held.wire.is_empty() {
+                false => held.wire.consume(n, pool),
+                true => held.output.consume(n, pool),
+            }
+        });
+    }
+
+    /// Give what was sent to the layer, if there is one, a bounded part at a time; and its last
+    /// words, when all else has been given.
+    pub(crate) fn seal(&mut self, slot: u32) -> Result {
+        let conn = &mut self.conns[slot as usize];
+        let Some(mut layer) = conn.layer.take() else { return Ok(()) };
+        let finishing = conn.ours == Ours::Finishing && !conn.layer_done();
+        let (mut wire, mut size, mut result) = (std::mem::take(&mut self.sealed), 0, Ok(()));
+        if let Some(held) = conn.held.as_ref().filter(|held| held.wire.is_empty()) {
+            let mut slices = [IoSlice::new(&[]); 16];
+            let used = held.output.front(&mut slices, Self::SEAL_MAX);
+            for slice in &slices[..used] {
+                size += slice.len();
+                result = result.and_then(|()| layer.0.send(slice, &mut wire));
+            }
+        }
+        if finishing && conn.unsent() == size {
+            conn.set_layer_done(true);
+            layer.0.finish(&mut wire);
+        }
+        conn.layer = Some(layer);
+        if size > 0 || !wire.is_empty() {
+            self.hold(slot, |held, pool| {
+                held.output.consume(size, pool);
+                held.wire.push(&wire, pool);
+            });
+        }
+        wire.clear();
+        self.sealed = wire;
+        result
+    }
+
+    /// Bytes given to a layer at once: a few records.
+    const SEAL_MAX: usize = 64 << 10;
+}

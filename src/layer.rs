@@ -1,0 +1,45 @@
+//! What may stand between the wire and the protocol: encryption, compression, a prologue.
+use crate::Result;
+
+/// A transformation of both streams of one connection. Bytes in, bytes out: a layer does no I/O,
+/// keeps no more than the record that is not whole yet, and is told when the peer has ended.
+///
+/// Any error ends the connection with that error as its [`Reason`](crate::Reason).
+///
+/// ```
+/// use charkh::{Layer, Result};
+///
+/// /// Hides nothing from anybody.
+/// struct Xor(u8);
+///
+/// impl Layer for Xor {
+///     fn receive(&mut self, wire: &[u8], plain: &mut Vec<u8>, _: &mut Vec<u8>) -> Result {
+///         plain.extend(wire.iter().map(|byte| byte ^ self.0));
+///         Ok(())
+///     }
+///     fn send(&mut self, plain: &[u8], wire: &mut Vec<u8>) -> Result {
+///         wire.extend(plain.iter().map(|byte| byte ^ self.0));
+///         Ok(())
+///     }
+/// }
+/// ```
+pub trait Layer {
+    /// Bytes came off the wire. What they say to the protocol is appended to `plain`, and what
+    /// the layer itself must answer (a handshake) to `answer`. Both may stay empty.
+    fn receive(&mut self, wire: &[u8], plain: &mut Vec<u8>, answer: &mut Vec<u8>) -> Result;
+
+    /// The protocol sent `plain`: append its form on the wire. A layer that cannot say it yet
+    /// (during a handshake) keeps it, and gives it as an answer later.
+    fn send(&mut self, plain: &[u8], wire: &mut Vec<u8>) -> Result;
+
+    /// The peer has ended. An error tells the protocol that the stream was cut short.
+    fn eof(&mut self) -> Result {
+        Ok(())
+    }
+
+    /// Append the last words before our half ends (TLS `close_notify`).
+    fn finish(&mut self, _wire: &mut Vec<u8>) {}
+}
+
+/// A layer in its place: one pointer in the table, which few connections need.
+pub(crate) struct Layered(pub(crate) Box<dyn Layer>);

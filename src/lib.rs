@@ -1,0 +1,89 @@
+//! charkh (چرخ, *wheel*): one thread, one `mio::Poll`, one slab. An event-driven TCP server to
+//! read, to stress and to build on.
+//!
+//! A [`Protocol`] is what you write: plain `&mut self`, no `async`, no locks. A [`Reactor`] turns
+//! it: one turn is *sleep; note readiness; run jobs; fire timers; accept; connect; serve; release*.
+//!
+//! ```no_run
+//! use charkh::{Input, Peer, Protocol, Result};
+//!
+//! struct Echo;
+//!
+//! impl Protocol for Echo {
+//!     type Session = ();
+//!
+//!     fn open(&mut self, _: &mut Peer) {}
+//!
+//!     fn data(&mut self, peer: &mut Peer, _: &mut (), input: &mut Input) -> Result {
+//!         peer.send(input.take_all());
+//!         Ok(())
+//!     }
+//! }
+//!
+//! fn main() -> std::io::Result<()> {
+//!     charkh::serve("localhost:7000", Echo).map(drop)
+//! }
+//! ```
+//!
+//! # Where to go on
+//! - Framing: [`Input`], [`codec`].
+//! - Answering, closing, back-pressure, timers: [`Peer`]; other connections: [`Hub`].
+//! - Limits and deadlines, each with a default: [`Config`]; how a connection ended: [`Reason`];
+//!   what was counted: [`Stats`].
+//! - Other threads: [`Handle`]. Encryption and the like: [`Layer`].
+//! - A blocking client, for tests and tools: [`client`].
+//! - Other worlds than the kernel's: [`net`].
+//!
+//! # Features
+//! - `cli` (default): the `charkh` program. A library user turns it off with
+//!   `default-features = false`; what is left needs mio, slab, log and socket2.
+//! - `signals`: [`net::Os`] can watch signals, as events of the loop.
+//! - `sim`: `net::Sim`, a seeded world without sockets, to test protocols in.
+#![cfg_attr(docsrs, feature(doc_cfg))]
+
+mod buf;
+pub mod client;
+pub mod codec;
+mod config;
+mod conn;
+mod handle;
+mod hub;
+mod input;
+mod layer;
+mod logging;
+pub mod net;
+mod peer;
+mod protocol;
+mod reactor;
+mod stats;
+mod timers;
+mod weights;
+
+pub use config::{Config, WhenFull};
+pub use conn::Reason;
+pub use handle::{Handle, Stopped};
+pub use hub::{ConnId, Hub, ListenerId};
+pub use input::Input;
+pub use layer::Layer;
+pub use logging::{Escaped, Throttle};
+pub use peer::Peer;
+pub use protocol::Protocol;
+pub use reactor::{Listening, Reactor};
+pub use stats::{Histogram, Stats};
+
+/// Why a protocol gave up on a connection: any error will do.
+pub type Fault = Box<dyn std::error::Error + Send + Sync>;
+
+/// What a callback returns. `Err` ends that one connection and nothing else.
+pub type Result<T = (), E = Fault> = std::result::Result<T, E>;
+
+/// Serve `protocol` at every address that `addr` resolves to, on this thread, until a callback or
+/// a job of another thread calls [`Hub::stop`]; then give the protocol back.
+///
+/// # Errors
+/// An address that cannot be listened at, or a system without what a loop needs.
+pub fn serve<P: Protocol>(addr: impl std::net::ToSocketAddrs, protocol: P) -> std::io::Result<P> {
+    let mut reactor = Reactor::new(protocol)?;
+    reactor.listen_all(addr)?;
+    reactor.run()
+}

@@ -1,0 +1,278 @@
+//! The real world, by way of mio. The only file that names mio, socket2 and the real clock.
+use std::{
+    fmt, fs,
+    io::{self, IoSlice, Read, Write},
+    net::{Shutdown, SocketAddr},
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use mio::{
+    Events, Interest, Poll,
+    net::{TcpListener, TcpStream},
+};
+use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
+
+use super::{Event, Net, SocketOptions, Token, Wake};
+
+/// Events taken from the kernel in one [`wait`](Net::wait); the rest come with the next.
+const EVENTS_MAX: usize = 1024;
+
+/// Real sockets and the real clock.
+pub struct Os {
+    poll: Poll,
+    events: Events,
+    start: Instant,
+    waker: Option<Arc<mio::Waker>>,
+    /// Held so that one connection can be taken, and closed, when no other descriptor is left.
+    spare: Option<fs::File>,
+    #[cfg(all(unix, feature = "signals"))]
+    signals: Option<signal_hook_mio::v1_0::Signals>,
+}
+
+impl fmt::Debug for Os {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Os").field("poll", &self.poll).finish_non_exhaustive()
+    }
+}
+
+impl Os {
+    /// A new `Poll`, and the clock at zero.
+    ///
+    /// # Errors
+    /// What the kernel says when it has no descriptor for it.
+    pub fn new() -> io::Result<Self> {
+        Ok(Self {
+            poll: Poll::new()?,
+            events: Events::with_capacity(EVENTS_MAX),
+            start: Instant::now(),
+            waker: None,
+            spare: open_spare(),
+            #[cfg(all(unix, feature = "signals"))]
+            signals: None,
+        })
+    }
+
+    /// From now on these signals end a sleep of the loop instead of what they did before;
+    /// [`take_signals`](Os::take_signals) says which came. No thread is started.
+    ///
+    /// # Errors
+    /// A signal that must not be caught, or no descriptor left.
+    #[cfg(all(unix, feature = "signals"))]
+    pub fn watch_signals(&mut self, signals: &[i32]) -> io::Result<()> {
+        let mut source = signal_hook_mio::v1_0::Signals::new(signals)?;
+        self.poll.registry().register(&mut source, pack(Token::Wake), Interest::READABLE)?;
+        self.signals = Some(source);
+        Ok(())
+    }
+
+    /// The watched signals that came since the last call, each at most once.
+    #[cfg(all(unix, feature = "signals"))]
+    pub fn take_signals(&mut self) -> Vec<i32> {
+        self.signals.as_mut().map(|signals| signals.pending().collect()).unwrap_or_default()
+    }
+}
+
+fn open_spare() -> Option<fs::File> {
+    fs::File::open(if cfg!(windows) { "NUL" } else { "/dev/null" }).ok()
+}
+
+/// Wake is 0, listeners are odd, connections even, with the serial in the upper half. Where a
+/// `usize` has 32 bits the serial is cut off, and with it the recognition of late events.
+fn pack(token: Token) -> mio::Token {
+    let (tag, serial) = match token {
+        Token::Wake => (0, 0),
+        Token::Listener(index) => (1 + 2 * u64::from(index), 0),
+        Token::Conn { slot, serial } => (2 + 2 * u64::from(slot), u64::from(serial)),
+    };
+    debug_assert!(tag <= u64::from(u32::MAX));
+    mio::Token((serial << 32 | tag) as usize)
+}
+
+fn unpack(token: mio::Token) -> Token {
+    let (serial, tag) = ((token.0 as u64 >> 32) as u32, token.0 as u32);
+    match tag {
+        0 => Token::Wake,
+        tag if tag % 2 == 1 => Token::Listener(tag / 2),
+        tag => Token::Conn { slot: tag / 2 - 1, serial },
+    }
+}
+
+/// Urgent data stops a read short of what lies behind it, so its edge is wanted too.
+fn interest() -> Interest {
+    let both = Interest::READABLE | Interest::WRITABLE;
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    return both | Interest::PRIORITY;
+    #[cfg(not(any(target_os = "linux", target_os = "android")))]
+    both
+}
+
+fn note(event: &mio::event::Event) -> Event {
+    // Both halves closed is no failure: that is how every good end looks.
+    let failed = event.is_error();
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    let urgent = event.is_priority();
+    #[cfg(not(any(target_os = "linux", target_os = "android")))]
+    let urgent = false;
+    let ending = event.is_read_closed() || failed || urgent;
+    Event {
+        token: unpack(event.token()),
+        readable: event.is_readable() || ending,
+        writable: event.is_writable() || event.is_write_closed() || failed,
+        ending,
+        failed,
+    }
+}
+
+fn set_options(socket: &SockRef<'_>, options: &SocketOptions) -> io::Result<()> {
+    socket.set_tcp_nodelay(options.nodelay)?;
+    if let Some(idle) = options.keepalive {
+        socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(idle))?;
+    }
+    if let Some(size) = options.recv_buffer {
+        socket.set_recv_buffer_size(size)?;
+    }
+    if let Some(size) = options.send_buffer {
+        socket.set_send_buffer_size(size)?;
+    }
+    Ok(())
+}
+
+#[cfg(all(unix, not(any(target_os = "solaris", target_os = "illumos", target_os = "cygwin"))))]
+fn set_reuse_port(socket: &Socket) -> io::Result<()> {
+    socket.set_reuse_port(true)
+}
+
+#[cfg(not(all(
+    unix,
+    not(any(target_os = "solaris", target_os = "illumos", target_os = "cygwin"))
+)))]
+fn set_reuse_port(_: &Socket) -> io::Result<()> {
+    Err(io::Error::new(io::ErrorKind::Unsupported, "this system has no SO_REUSEPORT"))
+}
+
+impl Net for Os {
+    type Listener = Listener;
+    type Stream = TcpStream;
+
+    // epoll and kqueue tell of every change; mio's Windows must hear `WouldBlock` first.
+    const SHORT_MEANS_DONE: bool = cfg!(unix);
+
+    fn now(&mut self) -> Duration {
+        self.start.elapsed()
+    }
+
+    fn wait(&mut self, timeout: Option<Duration>, events: &mut Vec<Event>) -> io::Result<()> {
+        match self.poll.poll(&mut self.events, timeout) {
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => return Ok(()),
+            result => result?,
+        }
+        events.extend(self.events.iter().map(note));
+        Ok(())
+    }
+
+    fn waker(&mut self) -> io::Result<Wake> {
+        // mio allows one waker a poll; every caller shares it.
+        let waker = match &self.waker {
+            Some(waker) => waker.clone(),
+            None => {
+                let waker = mio::Waker::new(self.poll.registry(), pack(Token::Wake))?;
+                self.waker.insert(Arc::new(waker)).clone()
+            }
+        };
+        Ok(Arc::new(move || {
+            if let Err(e) = waker.wake() {
+                log::error!("the loop cannot be woken: {e}");
+            }
+        }))
+    }
+
+    fn listen(
+        &mut self,
+        addr: SocketAddr,
+        options: &SocketOptions,
+        token: Token,
+    ) -> io::Result<(Listener, SocketAddr)> {
+        let socket = Socket::new(Domain::for_address(addr), Type::STREAM, Some(Protocol::TCP))?;
+        socket.set_nonblocking(true)?;
+        set_options(&SockRef::from(&socket), options)?;
+        // On Windows this would let another program take the port away.
+        socket.set_reuse_address(cfg!(unix))?;
+        if options.reuse_port {
+            set_reuse_port(&socket)?;
+        }
+        if addr.is_ipv6() {
+            socket.set_only_v6(options.only_v6)?;
+        }
+        socket.bind(&addr.into())?;
+        socket.listen(i32::try_from(options.backlog).unwrap_or(i32::MAX))?;
+        let mut socket = TcpListener::from_std(socket.into());
+        self.poll.registry().register(&mut socket, pack(token), Interest::READABLE)?;
+        let addr = socket.local_addr()?;
+        Ok((Listener { socket, options: options.clone() }, addr))
+    }
+
+    fn accept(&mut self, listener: &mut Listener) -> io::Result<(TcpStream, SocketAddr)> {
+        let (stream, addr) = listener.socket.accept()?;
+        // Linux' accepted sockets have their listener's options: no call is needed.
+        if !cfg!(target_os = "linux") {
+            set_options(&SockRef::from(&stream), &listener.options)?;
+        }
+        Ok((stream, addr))
+    }
+
+    fn refuse(&mut self, listener: &mut Listener) -> io::Result<()> {
+        drop(self.spare.take());
+        let accepted = listener.socket.accept().map(drop);
+        self.spare = open_spare();
+        accepted
+    }
+
+    fn connect(&mut self, addr: SocketAddr, options: &SocketOptions) -> io::Result<TcpStream> {
+        // mio knows which errors mean "on its way" on each system.
+        let stream = TcpStream::connect(addr)?;
+        set_options(&SockRef::from(&stream), options)?;
+        Ok(stream)
+    }
+
+    fn watch(&mut self, stream: &mut TcpStream, token: Token) -> io::Result<()> {
+        self.poll.registry().register(stream, pack(token), interest())
+    }
+
+    fn connected(&mut self, stream: &mut TcpStream) -> io::Result<()> {
+        // A socket that is writable may have failed, or not be decided yet.
+        self.take_error(stream)?;
+        stream.peer_addr().map(drop)
+    }
+
+    fn take_error(&mut self, stream: &mut TcpStream) -> io::Result<()> {
+        stream.take_error()?.map_or(Ok(()), Err)
+    }
+
+    fn read(&mut self, stream: &mut TcpStream, into: &mut [u8]) -> io::Result<usize> {
+        stream.read(into)
+    }
+
+    fn write(&mut self, stream: &mut TcpStream, bytes: &[IoSlice<'_>]) -> io::Result<usize> {
+        match bytes {
+            [bytes] => stream.write(bytes),
+            bytes => stream.write_vectored(bytes),
+        }
+    }
+
+    fn finish(&mut self, stream: &mut TcpStream) -> io::Result<()> {
+        stream.shutdown(Shutdown::Write)
+    }
+
+    fn reset(&mut self, stream: TcpStream) {
+        // The reset is a courtesy to the kernel's memory; a plain close serves as well.
+        let _ = SockRef::from(&stream).set_linger(Some(Duration::ZERO));
+    }
+}
+
+/// A listening socket, with what connections accepted from it should be like.
+#[derive(Debug)]
+pub struct Listener {
+    socket: TcpListener,
+    options: SocketOptions,
+}

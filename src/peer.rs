@@ -1,0 +1,204 @@
+//! One connection, in the hands of a callback.
+use std::{io, net::SocketAddr, sync::Arc, time::Duration};
+
+use crate::{
+    conn::{Conn, Ours, Reason, State, stamp},
+    hub::{ConnId, Hub, ListenerId},
+};
+
+/// One connection, for the length of a callback. Keep its [`id`](Peer::id), not the peer.
+///
+/// Nothing here blocks and nothing here fails: what is sent is queued, and leaves in this turn if
+/// the kernel takes it. A peer is also an [`io::Write`], so `write!(peer, ..)?` works.
+#[derive(Debug)]
+pub struct Peer<'a> {
+    hub: &'a mut Hub,
+    id: ConnId,
+}
+
+impl<'a> Peer<'a> {
+    pub(crate) fn new(hub: &'a mut Hub, id: ConnId) -> Self {
+        Self { hub, id }
+    }
+
+    /// Queue bytes; `false` if this connection takes no more, because its half is finished or it
+    /// is over.
+    ///
+    /// More than [`Config::output_max`](crate::Config::output_max) unsent ends the connection.
+    pub fn send(&mut self, bytes: &[u8]) -> bool {
+        let open = self.hub.admit(self.id.slot, bytes.len());
+        if open && !bytes.is_empty() {
+            self.hub.push_output(self.id.slot, bytes);
+        }
+        open
+    }
+
+    /// Queue a payload that others are sent too. It is kept once, however many it waits for.
+    pub fn send_shared(&mut self, payload: &Arc<[u8]>) -> bool {
+        let open = self.hub.admit(self.id.slot, payload.len());
+        if open && !payload.is_empty() {
+            self.hub.push_shared(self.id.slot, payload);
+        }
+        open
+    }
+
+    /// Say no more: the peer reads our end after all that was sent. It may go on sending, and is
+    /// heard.
+    pub fn finish(&mut self) {
+        let conn = self.conn_mut();
+        if conn.state != State::Ended && conn.ours == Ours::Open {
+            conn.ours = Ours::Finishing;
+            self.hub.touch(self.id.slot);
+        }
+    }
+
+    /// [`finish`](Peer::finish), and hear no more: no callback but `closed` follows. What was sent
+    /// leaves first; then the peer is given [`Config::linger`](crate::Config::linger) to end its
+    /// half, while what it still says is thrown away. One that is not up yet and was sent nothing
+    /// is given up at once.
+    pub fn close(&mut self) {
+        let slot = self.id.slot;
+        let nothing_sent = self.unsent() == 0;
+        let conn = self.conn_mut();
+        if conn.state == State::Dialing && nothing_sent {
+            return self.hub.end(slot, Reason::Closed);
+        }
+        if conn.deaf() {
+            return;
+        }
+        conn.set_deaf(true);
+        conn.set_reoffer(false);
+        conn.wake = None;
+        let finished_before = conn.ours == Ours::Finished;
+        if conn.held.is_some() {
+            self.hub.hold(slot, |held, pool| held.input.clear(pool));
+        }
+        if finished_before {
+            self.hub.linger(slot);
+        }
+        self.finish();
+        self.hub.touch(slot);
+    }
+
+    /// End now, with a reset. What is unsent is lost.
+    pub fn abort(&mut self) {
+        self.hub.end(self.id.slot, Reason::Aborted);
+    }
+
+    /// Take no more input until [`resume`](Peer::resume). The kernel's buffer fills, and the peer
+    /// feels it.
+    pub fn pause(&mut self) {
+        self.conn_mut().set_paused(true);
+    }
+
+    /// Take input again, first what was offered before and not taken.
+    pub fn resume(&mut self) {
+        let conn = self.conn_mut();
+        if conn.paused() {
+            conn.set_paused(false);
+            conn.set_reoffer(conn.has_input());
+            self.hub.touch(self.id.slot);
+        }
+    }
+
+    /// Call [`Protocol::timer`](crate::Protocol::timer) after this time, unless asked again
+    /// before. Rounded up to the next millisecond; never early. Longer than 24 days is never.
+    pub fn wake_in(&mut self, after: Duration) {
+        let at = self.hub.ms_after(after).map(stamp);
+        let conn = self.conn_mut();
+        if !conn.deaf() {
+            conn.wake = at;
+            self.hub.rearm(self.id.slot);
+        }
+    }
+
+    /// Forget what was asked of [`wake_in`](Peer::wake_in).
+    pub fn cancel_wake(&mut self) {
+        self.conn_mut().wake = None;
+    }
+
+    /// End this connection with [`Reason::Deadline`] after this time, whatever it does until
+    /// then: the limit that a slow sender cannot move by sending one byte more.
+    pub fn deadline_in(&mut self, after: Duration) {
+        let at = self.hub.ms_after(after).map(stamp);
+        let conn = self.conn_mut();
+        if !conn.is_lingering() {
+            conn.deadline = at;
+            self.hub.rearm(self.id.slot);
+        }
+    }
+
+    /// Forget what was asked of [`deadline_in`](Peer::deadline_in).
+    pub fn clear_deadline(&mut self) {
+        let conn = self.conn_mut();
+        if !conn.is_lingering() {
+            conn.deadline = None;
+        }
+    }
+
+    /// All connections.
+    pub fn hub(&mut self) -> &mut Hub {
+        self.hub
+    }
+
+    /// Another connection, by name, if it is still here.
+    pub fn to(&mut self, id: ConnId) -> Option<Peer<'_>> {
+        self.hub.peer(id)
+    }
+
+    /// This connection's name, which stays its own when it is gone.
+    pub fn id(&self) -> ConnId {
+        self.id
+    }
+
+    /// The other side's address. An IPv4 client of an IPv6 listener has its IPv4 address.
+    pub fn addr(&self) -> SocketAddr {
+        self.hub.addr(self.id.slot)
+    }
+
+    /// Which listener it came by; `None` if it was dialed.
+    pub fn listener(&self) -> Option<ListenerId> {
+        let listener = self.conn().listener;
+        (listener != Conn::OUTBOUND).then_some(ListenerId(listener))
+    }
+
+    /// Bytes that have not left.
+    pub fn unsent(&self) -> usize {
+        self.hub.unsent(self.id.slot)
+    }
+
+    /// Output went above the high watermark and has not fallen to the low one. A protocol that
+    /// produces much stops here, and goes on in [`drained`](crate::Protocol::drained).
+    pub fn is_full(&self) -> bool {
+        self.conn().full()
+    }
+
+    /// The time of this turn; see [`Hub::now`].
+    pub fn now(&self) -> Duration {
+        self.hub.now()
+    }
+
+    fn conn(&self) -> &Conn {
+        &self.hub.conns[self.id.slot as usize]
+    }
+
+    fn conn_mut(&mut self) -> &mut Conn {
+        &mut self.hub.conns[self.id.slot as usize]
+    }
+}
+
+/// Never blocks: what is written is queued.
+impl io::Write for Peer<'_> {
+    /// # Errors
+    /// `BrokenPipe`, if this connection takes no more.
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        match self.send(bytes) {
+            true => Ok(bytes.len()),
+            false => Err(io::ErrorKind::BrokenPipe.into()),
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}

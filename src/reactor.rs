@@ -1,0 +1,1136 @@
+//! The wheel. Read [`Reactor::turn`] first: it is a list of verbs, and each is a function below.
+//!
+//! Two things keep it honest. Readiness is only noted when it is told, as bits on connections;
+//! what a connection does is decided from its state by `Conn::has_work`, and whoever has work is in
+//! the queue. And slots are freed in one place, at the end of a turn, so that nothing in a turn can
+//! meet a stranger under a name it knows.
+use std::{
+    fmt, io,
+    io::IoSlice,
+    mem,
+    net::{SocketAddr, ToSocketAddrs},
+    time::Duration,
+};
+
+use log::{debug, error, info, warn};
+
+use crate::{
+    Fault, Result,
+    buf::Buf,
+    config::{Config, WhenFull},
+    conn::{Conn, Due, Ours, Reason, State},
+    handle::{self, Handle, Jobs},
+    hub::{ConnId, Hub, ListenerId, Stopping},
+    input::Input,
+    layer::{Layer, Layered},
+    logging::Throttle,
+    net::{self, Event, Net, Os, Token},
+    peer::Peer,
+    protocol::Protocol,
+    timers::Step,
+};
+
+/// How long accepting, reading or writing waits when the system is short of something. Sooner
+/// would be a busy loop; later, and whoever waits would notice.
+const SHORTAGE_MS: u64 = 10;
+
+/// Connections looked at in one turn while stopping.
+const SWEEP_MAX: u32 = 1024;
+
+/// Slices in one vectored write.
+const SLICES: usize = 64;
+
+/// An event loop that serves one [`Protocol`] on the thread that runs it.
+///
+/// ```
+/// # use charkh::{Input, Peer, Protocol, Reactor, Result};
+/// # struct Echo;
+/// # impl Protocol for Echo {
+/// #     type Session = ();
+/// #     fn open(&mut self, _: &mut Peer) {}
+/// #     fn data(&mut self, peer: &mut Peer, _: &mut (), input: &mut Input) -> Result {
+/// #         peer.send(input.take_all());
+/// #         Ok(())
+/// #     }
+/// # }
+/// let mut reactor = Reactor::new(Echo)?;
+/// let listening = reactor.listen("127.0.0.1:0")?;
+/// println!("listening on {}", listening.addr);
+/// # reactor.hub().stop();
+/// let echo = reactor.run()?; // until somebody stops it
+/// # std::io::Result::Ok(())
+/// ```
+pub struct Reactor<P: Protocol, N: Net = Os> {
+    protocol: P,
+    hub: Hub,
+    net: N,
+    // What callbacks cannot touch, under the same slot numbers as `hub.conns`.
+    streams: Vec<Option<N::Stream>>,
+    sessions: Vec<Option<P::Session>>,
+    listeners: Vec<Listener<N::Listener>>,
+    events: Vec<Event>,
+    jobs: Jobs<P>,
+    handle: Handle<P>,
+    /// Every read lands here first; only what a protocol leaves is copied.
+    scratch: Box<[u8]>,
+    /// What layers make of it.
+    plain: Vec<u8>,
+    /// Until then nothing is accepted: the system is short of something.
+    accept_at: Option<u64>,
+    /// Connections that met such a shortage, to be tried again then.
+    starved: Vec<ConnId>,
+    starved_at: Option<u64>,
+    watch: Watch,
+    complaints: Complaints,
+}
+
+struct Listener<L> {
+    /// `None` once it is closed.
+    socket: Option<L>,
+    addr: SocketAddr,
+    /// Accepting may bring something: kept until the kernel says that it would not.
+    ready: bool,
+    layer: Option<LayerMaker>,
+}
+
+type LayerMaker = Box<dyn FnMut() -> Box<dyn Layer>>;
+
+/// A listener, and where it came to listen.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Listening {
+    /// What [`Peer::listener`] says of connections that come by it.
+    pub id: ListenerId,
+    /// The address, with the port that was found for port 0.
+    pub addr: SocketAddr,
+}
+
+impl<P: Protocol> Reactor<P> {
+    /// On real sockets, with the default limits.
+    ///
+    /// # Errors
+    /// No descriptor for a poll.
+    pub fn new(protocol: P) -> io::Result<Self> {
+        Self::with(protocol, Os::new()?, Config::default())
+    }
+
+    /// On real sockets.
+    ///
+    /// # Errors
+    /// No descriptor for a poll, or limits that contradict each other.
+    pub fn with_config(protocol: P, config: Config) -> io::Result<Self> {
+        Self::with(protocol, Os::new()?, config)
+    }
+}
+
+impl<P: Protocol, N: Net> Reactor<P, N> {
+    /// In the world of your choice.
+    ///
+    /// # Errors
+    /// Limits that contradict each other, or a world that cannot be woken.
+    pub fn with(protocol: P, mut net: N, config: Config) -> io::Result<Self> {
+        config.check()?;
+        let (handle, jobs) = handle::channel(net.waker()?);
+        let scratch = vec![0; config.read_max].into_boxed_slice();
+        Ok(Self {
+            protocol,
+            hub: Hub::new(config, net.now()),
+            net,
+            streams: Vec::new(),
+            sessions: Vec::new(),
+            listeners: Vec::new(),
+            events: Vec::new(),
+            jobs,
+            handle,
+            scratch,
+            plain: Vec::new(),
+            accept_at: None,
+            starved: Vec::new(),
+            starved_at: None,
+            watch: Watch::default(),
+            complaints: Complaints::default(),
+        })
+    }
+
+    /// Listen at the first address that `addr` resolves to and that can be listened at.
+    ///
+    /// # Errors
+    /// That of the last address tried, or `InvalidInput` if there was none.
+    pub fn listen(&mut self, addr: impl ToSocketAddrs) -> io::Result<Listening> {
+        let mut failed = io::Error::new(io::ErrorKind::InvalidInput, "no address to listen at");
+        for addr in addr.to_socket_addrs()? {
+            match self.listen_at(addr) {
+                Ok(listening) => return Ok(listening),
+                Err(e) => failed = e,
+            }
+        }
+        Err(failed)
+    }
+
+    /// Listen at every address that `addr` resolves to. Those of a family that this machine does
+    /// not have are left out, as long as one is left. Port 0 takes a free port for each.
+    ///
+    /// # Errors
+    /// Any other failure, of any address; none is listened at then.
+    pub fn listen_all(&mut self, addr: impl ToSocketAddrs) -> io::Result<Vec<Listening>> {
+        let before = self.listeners.len();
+        let mut found = Vec::new();
+        let mut absent = io::Error::new(io::ErrorKind::InvalidInput, "no address to listen at");
+        for addr in addr.to_socket_addrs()? {
+            match self.listen_at(addr) {
+                Ok(listening) => found.push(listening),
+                Err(e) if family_is_absent(&e) => {
+                    debug!("not listening on {addr}: {e}");
+                    absent = e;
+                }
+                Err(e) => {
+                    self.listeners.truncate(before);
+                    return Err(e);
+                }
+            }
+        }
+        if found.is_empty() { Err(absent) } else { Ok(found) }
+    }
+
+    fn listen_at(&mut self, addr: SocketAddr) -> io::Result<Listening> {
+        let index = self.listeners.len();
+        let id = ListenerId(u16::try_from(index).ok().filter(|&id| id != Conn::OUTBOUND).ok_or(
+            io::Error::new(io::ErrorKind::InvalidInput, "more listeners than can be named"),
+        )?);
+        let token = Token::Listener(index as u32);
+        let (socket, addr) = self.net.listen(addr, &self.hub.config.sockets, token)?;
+        self.listeners.push(Listener { socket: Some(socket), addr, ready: false, layer: None });
+        info!("listening on tcp {addr}");
+        Ok(Listening { id, addr })
+    }
+
+    /// Put a fresh [`Layer`] on every connection that comes by this listener from now on.
+    ///
+    /// # Panics
+    /// If the listener is another reactor's.
+    pub fn layer(&mut self, listener: ListenerId, make: impl FnMut() -> Box<dyn Layer> + 'static) {
+        self.listeners[usize::from(listener.0)].layer = Some(Box::new(make));
+    }
+
+    /// Turn until stopped and empty; then give the protocol back.
+    ///
+    /// # Errors
+    /// Those of [`turn`](Reactor::turn).
+    pub fn run(mut self) -> io::Result<P> {
+        while !self.is_done() {
+            self.turn()?;
+        }
+        Ok(self.into_protocol())
+    }
+
+    /// One turn of the wheel: sleep until there is something to do, and do a bounded part of it.
+    ///
+    /// # Errors
+    /// Only if the kernel's poll itself fails. No error of a connection comes out here.
+    pub fn turn(&mut self) -> io::Result<()> {
+        self.turn_within(Duration::MAX)
+    }
+
+    /// [`turn`](Reactor::turn), with a sleep of at most this long: for those who have something
+    /// to do beside it.
+    ///
+    /// # Errors
+    /// Those of [`turn`](Reactor::turn).
+    pub fn turn_within(&mut self, sleep_max: Duration) -> io::Result<()> {
+        self.sleep(sleep_max)?;
+        self.note_readiness();
+        self.run_jobs();
+        self.fire_timers();
+        self.drain();
+        self.accept();
+        self.connect();
+        self.serve();
+        self.release();
+        self.end_turn();
+        Ok(())
+    }
+
+    /// A way in for other threads.
+    pub fn handle(&self) -> Handle<P> {
+        self.handle.clone()
+    }
+
+    /// The table of connections.
+    pub fn hub(&mut self) -> &mut Hub {
+        &mut self.hub
+    }
+
+    /// The protocol.
+    pub fn protocol(&mut self) -> &mut P {
+        &mut self.protocol
+    }
+
+    /// The world.
+    pub fn net(&mut self) -> &mut N {
+        &mut self.net
+    }
+
+    /// Give the protocol back. Whatever is still open is closed.
+    pub fn into_protocol(self) -> P {
+        self.protocol
+    }
+
+    /// Stopped, and nobody left.
+    pub fn is_done(&self) -> bool {
+        self.hub.is_stopping()
+            && self.hub.is_empty()
+            && self.listeners.iter().all(|listener| listener.socket.is_none())
+    }
+}
+
+/// Addresses of IPv6 on a machine without it, and the like.
+fn family_is_absent(e: &io::Error) -> bool {
+    // EAFNOSUPPORT has no kind: 97 on Linux, 47 on BSD and macOS, 10047 on Windows.
+    e.kind() == io::ErrorKind::AddrNotAvailable || matches!(e.raw_os_error(), Some(97 | 47 | 10047))
+}
+
+/// The verbs of a turn, in their order.
+impl<P: Protocol, N: Net> Reactor<P, N> {
+    /// Not at all if anyone has work, else until the next deadline, else for ever.
+    fn sleep(&mut self, sleep_max: Duration) -> io::Result<()> {
+        let timeout = match self.has_work() {
+            true => Some(Duration::ZERO),
+            false => {
+                let next = self.next_deadline().map(Duration::from_millis);
+                let sleep = next.map(|at| at.saturating_sub(self.net.now()));
+                Some(sleep.unwrap_or(Duration::MAX).min(sleep_max)).filter(|&s| s < Duration::MAX)
+            }
+        };
+        self.net.wait(timeout, &mut self.events)?;
+        let now = self.net.now();
+        self.hub.set_now(now);
+        self.watch.begin(now);
+        Ok(())
+    }
+
+    /// A connection is queued, *or a listener is ready and has room*, or something was cut short.
+    fn has_work(&self) -> bool {
+        let Hub { queue, ended, dials, stopping, .. } = &self.hub;
+        let sweeping = match *stopping {
+            Stopping::No => false,
+            Stopping::Asked | Stopping::AtOnce => true,
+            Stopping::Draining { swept, end, .. } => swept < end,
+        };
+        !queue.is_empty()
+            || !ended.is_empty()
+            || !dials.is_empty()
+            || sweeping
+            || self.jobs.has_more()
+            || self.may_accept() && self.listeners.iter().any(|listener| listener.ready)
+    }
+
+    fn may_accept(&self) -> bool {
+        let room = self.has_room() || self.hub.config.when_full == WhenFull::Refuse;
+        room && self.accept_at.is_none()
+    }
+
+    fn has_room(&self) -> bool {
+        self.hub.len() < self.hub.config.conns_max
+    }
+
+    fn next_deadline(&mut self) -> Option<u64> {
+        let grace = match self.hub.stopping {
+            Stopping::Draining { until_ms, .. } => Some(until_ms),
+            _ => None,
+        };
+        let timers = self.hub.timers.next();
+        let all = [timers, self.hub.tick_at, self.accept_at, self.starved_at, grace];
+        all.into_iter().flatten().min()
+    }
+
+    /// Bits are set and connections queued; nothing is acted on here.
+    fn note_readiness(&mut self) {
+        let Self { hub, events, listeners, .. } = self;
+        hub.stats.events += events.len() as u64;
+        for event in events.drain(..) {
+            match event.token {
+                Token::Wake => {}
+                Token::Listener(n) => {
+                    if let Some(listener) = listeners.get_mut(n as usize) {
+                        listener.ready = true;
+                    }
+                }
+                Token::Conn { slot, serial } => {
+                    let conn = hub.conns.get_mut(slot as usize);
+                    let Some(conn) = conn.filter(|conn| serial == 0 || conn.serial == serial)
+                    else {
+                        hub.stats.stale_events += 1;
+                        continue;
+                    };
+                    conn.set_readable(conn.readable() | event.readable);
+                    conn.set_writable(conn.writable() | event.writable);
+                    conn.set_ending(conn.ending() | event.ending);
+                    conn.set_failed(conn.failed() | event.failed);
+                    hub.touch(slot);
+                }
+            }
+        }
+    }
+
+    fn run_jobs(&mut self) {
+        self.jobs.begin();
+        for _ in 0..self.hub.config.jobs_max {
+            let Some(job) = self.jobs.next() else { return };
+            self.hub.stats.jobs += 1;
+            job(&mut self.protocol, &mut self.hub);
+            self.lap(Culprit::Job);
+        }
+        self.hub.stats.job_budget += 1;
+        self.jobs.cut_short();
+    }
+
+    /// Those that are due now. None that this pass arms is: a timer is at least a millisecond away.
+    fn fire_timers(&mut self) {
+        let now = self.hub.now_ms();
+        if self.hub.tick_at.is_some_and(|at| at <= now) {
+            self.hub.tick_at = None;
+            self.protocol.tick(&mut self.hub);
+            self.lap(Culprit::Tick);
+        }
+        if self.accept_at.is_some_and(|at| at <= now) {
+            self.accept_at = None;
+        }
+        if self.starved_at.is_some_and(|at| at <= now) {
+            self.feed_starved();
+        }
+        for _ in 0..self.hub.config.timers_max {
+            match self.hub.timers.step(now) {
+                Step::Done => return,
+                Step::Moved => {}
+                Step::Due(slot) => self.timer(slot),
+            }
+        }
+        self.hub.stats.timer_budget += 1;
+    }
+
+    fn timer(&mut self, slot: u32) {
+        match self.hub.due(slot) {
+            None => {}
+            Some(Due::Wake) => {
+                self.hub.stats.timers += 1;
+                self.hub.conns[slot as usize].wake = None;
+                self.call(slot, |protocol, peer, session| protocol.timer(peer, session));
+                self.lap(Culprit::Conn(slot));
+            }
+            Some(Due::End(reason)) => {
+                self.hub.stats.timers += 1;
+                if self.hub.conns[slot as usize].is_lingering() {
+                    self.hub.stats.linger_expired += 1;
+                }
+                self.hub.end(slot, reason);
+            }
+        }
+        self.hub.rearm(slot);
+    }
+
+    /// The system was short of memory for these; no edge will come for them.
+    fn feed_starved(&mut self) {
+        self.starved_at = None;
+        for id in mem::take(&mut self.starved) {
+            if let Some(conn) = self.hub.conns.get_mut(id.slot as usize)
+                && conn.serial == id.serial
+            {
+                conn.set_readable(true);
+                conn.set_writable(true);
+                self.hub.touch(id.slot);
+            }
+        }
+    }
+
+    /// While stopping: look once more at every connection, a part of them in each turn; whoever
+    /// then is quiet is told. Those that are accepted from now on have said nothing yet, and are
+    /// waited for. When the grace is over, or at the second request, all are ended.
+    fn drain(&mut self) {
+        let now = self.hub.now_ms();
+        match self.hub.stopping {
+            Stopping::No => {}
+            Stopping::Asked => {
+                info!("stopping: {} connections to finish", self.hub.len());
+                let until_ms = self.hub.ms_after(self.hub.config.grace).unwrap_or(u64::MAX);
+                let end = self.streams.len() as u32;
+                self.hub.stopping = Stopping::Draining { until_ms, swept: 0, end };
+                for listener in &mut self.listeners {
+                    listener.ready = true;
+                }
+            }
+            Stopping::Draining { until_ms, .. } if until_ms <= now => self.end_all(),
+            Stopping::Draining { until_ms, swept, end } => {
+                let next = swept.saturating_add(SWEEP_MAX).min(end);
+                for slot in swept..next {
+                    if let Some(conn) = self.hub.conns.get_mut(slot as usize) {
+                        conn.set_readable(true);
+                        self.hub.touch(slot);
+                    }
+                }
+                self.hub.stopping = Stopping::Draining { until_ms, swept: next, end };
+            }
+            Stopping::AtOnce => self.end_all(),
+        }
+    }
+
+    fn end_all(&mut self) {
+        self.hub.stopping = Stopping::AtOnce;
+        if !self.hub.is_empty() {
+            warn!("stopping: {} connections were not done", self.hub.len());
+        }
+        for listener in &mut self.listeners {
+            listener.socket = None;
+            listener.ready = false;
+        }
+        let slots: Vec<u32> = self.hub.ids().map(|id| id.slot).collect();
+        for slot in slots {
+            self.hub.end(slot, Reason::Stopped);
+        }
+    }
+
+    /// What the kernel holds ready, a bounded number from each listener. The readiness bit stays
+    /// until the kernel says that nothing is left: no other edge will come.
+    fn accept(&mut self) {
+        for n in 0..self.listeners.len() {
+            let mut left = self.hub.config.accepts_max;
+            let mut failures = 0;
+            while self.listeners[n].ready && self.accept_at.is_none() {
+                if left == 0 {
+                    self.hub.stats.accept_budget += 1;
+                    // A listener that does nothing but fail must not keep the loop awake.
+                    if failures == self.hub.config.accepts_max {
+                        self.pause_accepting();
+                    }
+                    break;
+                }
+                left -= 1;
+                match self.has_room() {
+                    true => failures += u32::from(!self.accept_one(n)),
+                    false if self.hub.config.when_full == WhenFull::Refuse => self.refuse_one(n),
+                    false => {
+                        self.hub.stats.accept_waits += 1;
+                        break;
+                    }
+                }
+            }
+        }
+    }
+
+    /// `false` if it failed in a way that says nothing of the next.
+    fn accept_one(&mut self, n: usize) -> bool {
+        let Self { listeners, net, hub, .. } = self;
+        let listener = &mut listeners[n];
+        let Some(socket) = &mut listener.socket else {
+            listener.ready = false;
+            return true;
+        };
+        match net.accept(socket) {
+            Ok((stream, addr)) => {
+                let addr = SocketAddr::new(addr.ip().to_canonical(), addr.port());
+                let id = hub.insert(State::Up, n as u16, addr);
+                hub.conns[id.slot as usize].layer =
+                    listener.layer.as_mut().map(|make| Box::new(Layered(make())));
+                self.admit(id.slot, stream);
+                return true;
+            }
+            Err(e) if e.kind() == io::ErrorKind::WouldBlock => {
+                listener.ready = false;
+                if hub.is_stopping() {
+                    listener.socket = None;
+                }
+                return true;
+            }
+            Err(e) if net::is_shortage(&e) => {
+                if hub.config.when_full == WhenFull::Refuse {
+                    self.refuse_one(n);
+                } else {
+                    self.pause_accepting();
+                }
+                self.complain(|c| &mut c.shortage, format_args!("cannot accept: {e}"));
+                return true;
+            }
+            Err(e) if net::is_dead_listener(&e) => {
+                error!("no longer listening on {}: {e}", listener.addr);
+                listener.ready = false;
+                listener.socket = None;
+            }
+            // A connection that died in the queue, or a call that was interrupted. Leaving here
+            // would lose the edge.
+            Err(e) => debug!("accept: {e}"),
+        }
+        self.hub.stats.accept_errors += 1;
+        false
+    }
+
+    /// An accepted connection, before anybody has met it.
+    fn admit(&mut self, slot: u32, stream: N::Stream) {
+        if !self.hub.count(slot) {
+            self.hub.stats.refused_per_ip += 1;
+            let ip = self.hub.addr(slot).ip();
+            self.complain(|c| &mut c.per_ip, format_args!("too many connections from {ip}"));
+            self.hub.remove(slot);
+            return;
+        }
+        // A socket that has just been accepted can be written to; its first edge says no more.
+        self.hub.conns[slot as usize].set_writable(true);
+        self.hub.stats.accepted += 1;
+        if self.seat(slot, stream) {
+            self.open(slot);
+        }
+    }
+
+    fn refuse_one(&mut self, n: usize) {
+        let listener = &mut self.listeners[n];
+        let Some(socket) = &mut listener.socket else { return };
+        match self.net.refuse(socket) {
+            Ok(()) => {
+                self.hub.stats.refused_full += 1;
+                let open = self.hub.len();
+                let text = format_args!("refused a connection, {open} are open");
+                self.complain(|c| &mut c.full, text);
+            }
+            Err(e) if e.kind() == io::ErrorKind::WouldBlock => listener.ready = false,
+            Err(e) if net::is_shortage(&e) => self.pause_accepting(),
+            Err(_) => self.hub.stats.accept_errors += 1,
+        }
+    }
+
+    /// The edge is kept; a timer or the next release tries again.
+    fn pause_accepting(&mut self) {
+        self.hub.stats.accept_pauses += 1;
+        self.accept_at = Some(self.hub.now_ms() + SHORTAGE_MS);
+    }
+
+    /// What callbacks asked for.
+    fn connect(&mut self) {
+        for _ in 0..self.hub.config.connects_max {
+            let Some((id, addr)) = self.hub.dials.pop_front() else { return };
+            if self.hub.peer(id).is_none() {
+                continue; // given up before it began
+            }
+            match self.net.connect(addr, &self.hub.config.sockets) {
+                Ok(stream) => drop(self.seat(id.slot, stream)),
+                Err(e) => self.hub.end(id.slot, Reason::Broken(e)),
+            }
+        }
+        self.hub.stats.connect_budget += u64::from(!self.hub.dials.is_empty());
+    }
+
+    /// Give a socket its place, and have the kernel tell of it. `false` if it would not.
+    fn seat(&mut self, slot: u32, stream: N::Stream) -> bool {
+        let (id, slot) = (self.hub.id(slot), slot as usize);
+        if self.streams.len() <= slot {
+            self.streams.resize_with(slot + 1, || None);
+            self.sessions.resize_with(slot + 1, || None);
+        }
+        let stream = self.streams[slot].insert(stream);
+        let token = Token::Conn { slot: id.slot, serial: id.serial };
+        match self.net.watch(stream, token) {
+            Ok(()) => true,
+            Err(e) => {
+                self.hub.end(id.slot, Reason::Broken(e));
+                false
+            }
+        }
+    }
+
+    fn open(&mut self, slot: u32) {
+        let id = self.hub.id(slot);
+        debug!("{id} is up, with {}", self.hub.addr(slot));
+        let session = self.protocol.open(&mut Peer::new(&mut self.hub, id));
+        self.sessions[slot as usize] = Some(session);
+        self.hub.rearm(slot);
+        self.hub.touch(slot);
+        self.lap(Culprit::Conn(slot));
+    }
+
+    /// One turn for everyone who was waiting when this began; whoever comes later, and whoever is
+    /// not done, waits at the tail of the queue.
+    fn serve(&mut self) {
+        for _ in 0..self.hub.queue.len() {
+            let Some(ConnId { slot, serial }) = self.hub.queue.pop_front() else { return };
+            let conn = self.hub.conns.get_mut(slot as usize);
+            let Some(conn) = conn.filter(|conn| conn.serial == serial) else { continue };
+            conn.set_queued(false);
+            self.hub.stats.served += 1;
+            self.serve_one(slot);
+            self.lap(Culprit::Conn(slot));
+        }
+    }
+
+    /// One bounded write, one bounded read, its callbacks, one write.
+    fn serve_one(&mut self, slot: u32) {
+        if self.hub.conns[slot as usize].state == State::Dialing {
+            self.settle_connect(slot);
+        }
+        self.flush(slot);
+        // From here to the second write replies are gathered in the shared buffer.
+        self.hub.hot.id = self.hub.conns[slot as usize].layer.is_none().then(|| self.hub.id(slot));
+        let dry = self.receive(slot);
+        self.flush(slot);
+        self.hub.hot.id = None;
+        self.farewell(slot, dry);
+        self.hub.rearm(slot);
+        self.hub.touch(slot);
+    }
+
+    /// Writable may mean connected, failed, or nothing yet.
+    fn settle_connect(&mut self, slot: u32) {
+        let now = self.hub.stamp();
+        let conn = &mut self.hub.conns[slot as usize];
+        let Some(stream) = self.streams[slot as usize].as_mut().filter(|_| conn.writable()) else {
+            return;
+        };
+        match self.net.connected(stream) {
+            Ok(()) => {
+                conn.state = State::Up;
+                conn.active = now;
+                self.hub.stats.connected += 1;
+                self.open(slot);
+            }
+            Err(e) if e.kind() == io::ErrorKind::NotConnected => conn.set_writable(false),
+            Err(e) => self.hub.end(slot, Reason::Broken(e)),
+        }
+    }
+
+    /// While stopping, whoever has nothing more to say or to hear is told. Whether there is
+    /// something to hear only the kernel knows: it has been asked just now, or is asked next.
+    fn farewell(&mut self, slot: u32, dry: bool) {
+        if !self.hub.is_stopping() {
+            return;
+        }
+        let conn = &mut self.hub.conns[slot as usize];
+        if !conn.is_quiet() || conn.told_to_stop() {
+            return;
+        }
+        if !dry {
+            return conn.set_readable(true);
+        }
+        conn.set_told_to_stop(true);
+        self.call(slot, |protocol, peer, session| protocol.stopping(peer, session));
+    }
+
+    /// Free what is over: the only place where that happens. What `closed` ends waits a turn.
+    fn release(&mut self) {
+        for _ in 0..self.hub.ended.len() {
+            let Some((slot, reason)) = self.hub.ended.pop_front() else { return };
+            let id = self.hub.id(slot);
+            let conn = &self.hub.conns[slot as usize];
+            let (dialed, addr) = (conn.listener == Conn::OUTBOUND, self.hub.addr(slot));
+            self.hub.remove(slot);
+            self.hub.stats.released += 1;
+            let stream = self.streams.get_mut(slot as usize).and_then(Option::take);
+            match stream {
+                Some(stream) if reason.wants_reset() => self.net.reset(stream),
+                stream => drop(stream),
+            }
+            // A descriptor is free again.
+            self.accept_at = None;
+            debug!("{id} with {addr} is over: {reason}");
+            match self.sessions.get_mut(slot as usize).and_then(Option::take) {
+                Some(session) => self.protocol.closed(&mut self.hub, id, session, reason),
+                None if dialed => {
+                    self.hub.stats.connect_failed += 1;
+                    self.protocol.connect_failed(&mut self.hub, id, reason);
+                }
+                None => {}
+            }
+            self.lap(Culprit::Gone(id, addr));
+        }
+    }
+
+    fn end_turn(&mut self) {
+        self.hub.stats.turns += 1;
+        self.hub.check();
+        let Watch { began, mark, longest, culprit } = self.watch;
+        let turn = mark.saturating_sub(began);
+        let Hub { stats, longest_turn, config, .. } = &mut self.hub;
+        stats.busy += turn;
+        stats.turn_times.record(turn);
+        stats.longest_turn = stats.longest_turn.max(turn);
+        *longest_turn = turn.max(*longest_turn);
+        if turn > config.slow_turn {
+            stats.slow_turns += 1;
+            let who = self.name(culprit);
+            let text = format_args!("a turn took {turn:.3?}, of that {longest:.3?} for {who}");
+            self.complain(|c| &mut c.slow, text);
+        }
+    }
+}
+
+/// One connection's reads and writes.
+impl<P: Protocol, N: Net> Reactor<P, N> {
+    /// At most one read; then the protocol. `true` if the kernel had nothing.
+    fn receive(&mut self, slot: u32) -> bool {
+        let Self { hub, net, streams, scratch, .. } = self;
+        let conn = &mut hub.conns[slot as usize];
+        let Some(stream) = &mut streams[slot as usize] else { return false };
+        if !conn.wants_read() {
+            return false;
+        }
+        if conn.failed() && !conn.wants_bytes() {
+            // Nobody wants its bytes, so nobody would meet its error.
+            conn.set_failed(false);
+            if let Err(e) = net.take_error(stream) {
+                hub.end(slot, Reason::Broken(e));
+            }
+            return false;
+        }
+        // What was kept back is finished first: whole messages may be waiting in it.
+        if conn.reoffer() {
+            conn.set_reoffer(false);
+            self.offer(slot, 0);
+            return false;
+        }
+        hub.stats.reads += 1;
+        match net.read(stream, scratch) {
+            Ok(0) => self.end_of_input(slot),
+            Ok(size) => self.arrived(slot, size),
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+            Err(e) if e.kind() == io::ErrorKind::WouldBlock => {
+                conn.set_readable(false);
+                conn.set_ending(false);
+                conn.set_failed(false);
+                return true;
+            }
+            Err(e) if net::is_shortage(&e) => self.starve(slot),
+            Err(e) => hub.end(slot, Reason::Broken(e)),
+        }
+        false
+    }
+
+    fn arrived(&mut self, slot: u32, size: usize) {
+        let active = self.hub.stamp();
+        let Hub { conns, stats, config, .. } = &mut self.hub;
+        let conn = &mut conns[slot as usize];
+        stats.bytes_in += size as u64;
+        if size == self.scratch.len() {
+            stats.read_budget += 1;
+        } else if N::SHORT_MEANS_DONE && !conn.ending() {
+            conn.set_readable(false);
+        }
+        conn.set_heard(true);
+        conn.active = active;
+        if !conn.deaf() {
+            return self.offer(slot, size);
+        }
+        conn.discarded = conn.discarded.saturating_add(size as u32);
+        if conn.discarded > config.linger_bytes {
+            stats.linger_overflow += 1;
+            self.hub.end(slot, Reason::Closed);
+        }
+    }
+
+    /// The first `size` bytes of scratch, after whatever was kept, go to the protocol; what it
+    /// does not take is kept.
+    fn offer(&mut self, slot: u32, size: usize) {
+        let size = match self.unwrap_layer(slot, size) {
+            Ok(size) => size,
+            Err(fault) => return self.fault(slot, fault),
+        };
+        let Self { protocol, hub, sessions, scratch, plain, .. } = self;
+        let Some(session) = &mut sessions[slot as usize] else { return };
+        let id = hub.id(slot);
+        let conn = &mut hub.conns[slot as usize];
+        let fresh = if conn.layer.is_some() { &plain[..size] } else { &scratch[..size] };
+
+        // Kept bytes leave the table for the length of the call: a callback may change it.
+        let (mut kept, scanned) = match &mut conn.held {
+            Some(held) => (mem::take(&mut held.input), mem::take(&mut held.scanned)),
+            None => (Buf::default(), 0),
+        };
+        let joined = !kept.is_empty();
+        if joined {
+            kept.push(fresh, &mut hub.pool);
+        }
+        let bytes = if joined { kept.pending() } else { fresh };
+        let mut input = Input::with_budget(bytes, scanned, hub.config.frames_max);
+        let result = match bytes.is_empty() {
+            true => Ok(()),
+            false => protocol.data(&mut Peer::new(hub, id), session, &mut input),
+        };
+        hub.stats.messages += input.messages();
+        let (taken, scanned, cut) = (input.taken(), input.scanned(), input.was_cut());
+        if joined {
+            kept.consume(taken, &mut hub.pool);
+        } else if taken < fresh.len() {
+            kept.push(&fresh[taken..], &mut hub.pool);
+        }
+        self.keep(slot, kept, scanned, cut);
+        if let Err(fault) = result {
+            self.fault(slot, fault);
+        }
+    }
+
+    fn keep(&mut self, slot: u32, mut kept: Buf, scanned: usize, cut: bool) {
+        let Self { hub, .. } = self;
+        let (len, max) = (kept.len(), hub.config.input_max);
+        let conn = &mut hub.conns[slot as usize];
+        if conn.state == State::Ended || conn.deaf() || kept.is_empty() {
+            kept.clear(&mut hub.pool);
+            if conn.held.is_some() {
+                hub.hold(slot, |_, _| ()); // the rest of it may be empty too
+            }
+            return;
+        }
+        conn.set_reoffer(conn.reoffer() || cut);
+        hub.stats.frame_budget += u64::from(cut);
+        hub.hold(slot, |held, _| (held.input, held.scanned) = (kept, scanned));
+        if len > max {
+            hub.end(slot, Reason::InputOverflow);
+        }
+    }
+
+    /// What came off the wire, through the layer. Without one it is what it is.
+    fn unwrap_layer(&mut self, slot: u32, size: usize) -> Result<usize> {
+        let Self { hub, scratch, plain, .. } = self;
+        let Some(mut layer) = hub.conns[slot as usize].layer.take() else { return Ok(size) };
+        let mut answer = Vec::new();
+        plain.clear();
+        let result = match size {
+            0 => Ok(()),
+            size => layer.0.receive(&scratch[..size], plain, &mut answer),
+        };
+        hub.conns[slot as usize].layer = Some(layer);
+        if !answer.is_empty() {
+            hub.hold(slot, |held, pool| held.wire.push(&answer, pool));
+        }
+        result.map(|()| plain.len())
+    }
+
+    fn end_of_input(&mut self, slot: u32) {
+        let conn = &mut self.hub.conns[slot as usize];
+        conn.set_readable(false);
+        conn.set_failed(false);
+        conn.set_theirs_over(true);
+        if !conn.deaf() {
+            if let Some(Err(fault)) = conn.layer.as_mut().map(|layer| layer.0.eof()) {
+                return self.fault(slot, fault);
+            }
+            let kept = conn.held.as_mut().map(|held| mem::take(&mut held.input));
+            let mut kept = kept.unwrap_or_default();
+            if self.hub.conns[slot as usize].held.is_some() {
+                self.hub.hold(slot, |_, _| ());
+            }
+            let mut rest = Input::new(kept.pending());
+            self.call(slot, |protocol, peer, session| protocol.eof(peer, session, &mut rest));
+            kept.clear(&mut self.hub.pool);
+        }
+        if self.hub.conns[slot as usize].ours == Ours::Finished {
+            self.hub.end(slot, Reason::Closed);
+        }
+    }
+
+    /// At most one write; then what follows from it: room for more, or our end.
+    fn flush(&mut self, slot: u32) {
+        if self.hub.conns[slot as usize].state != State::Up {
+            return self.hub.park_hot(slot);
+        }
+        if let Err(fault) = self.hub.seal(slot) {
+            return self.hub.end(slot, Reason::Fault(fault));
+        }
+        self.write(slot);
+        self.hub.park_hot(slot);
+
+        let unsent = self.hub.unsent(slot);
+        let conn = &mut self.hub.conns[slot as usize];
+        if conn.state == State::Up && conn.full() && unsent <= self.hub.config.output_low {
+            conn.set_full(false);
+            // It may have stopped taking input because it was full.
+            conn.set_reoffer(conn.reoffer() || conn.has_input());
+            if conn.ours == Ours::Open {
+                self.call(slot, |protocol, peer, session| protocol.drained(peer, session));
+            }
+        }
+        self.finish(slot);
+    }
+
+    fn write(&mut self, slot: u32) {
+        let Self { hub, net, streams, .. } = self;
+        let Some(stream) = &mut streams[slot as usize] else { return };
+        if !hub.conns[slot as usize].writable() {
+            return;
+        }
+        let mut slices = [IoSlice::new(&[]); SLICES];
+        let used = hub.front(slot, &mut slices);
+        if used == 0 {
+            return;
+        }
+        let size: usize = slices[..used].iter().map(|slice| slice.len()).sum();
+        let result = net.write(stream, &slices[..used]);
+        hub.stats.writes += 1;
+        match result {
+            Ok(n) => {
+                hub.stats.write_budget += u64::from(size == hub.config.write_max);
+                if n < size && N::SHORT_MEANS_DONE {
+                    hub.conns[slot as usize].set_writable(false);
+                }
+                hub.wrote(slot, n);
+            }
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+            Err(e) if e.kind() == io::ErrorKind::WouldBlock => {
+                hub.conns[slot as usize].set_writable(false);
+            }
+            Err(e) if net::is_shortage(&e) => self.starve(slot),
+            Err(e) => hub.end(slot, Reason::Broken(e)),
+        }
+    }
+
+    /// With nothing left to send, our half ends.
+    fn finish(&mut self, slot: u32) {
+        let conn = &mut self.hub.conns[slot as usize];
+        let last_words = conn.layer.is_none() || conn.layer_done();
+        if conn.state != State::Up || conn.ours != Ours::Finishing || conn.has_unsent() {
+            return;
+        }
+        if !last_words {
+            return; // the next turn's write begins with them
+        }
+        conn.ours = Ours::Finished;
+        if conn.theirs_over() {
+            return self.hub.end(slot, Reason::Closed); // closing the socket says it
+        }
+        let stream = self.streams[slot as usize].as_mut();
+        if let Some(Err(e)) = stream.map(|stream| self.net.finish(stream)) {
+            self.hub.end(slot, Reason::Broken(e));
+        } else if conn.deaf() {
+            // To close with input unread would be a reset, and could overtake our last bytes.
+            self.hub.linger(slot);
+        }
+    }
+
+    /// A shortage of memory passes without an edge: try again by timer.
+    fn starve(&mut self, slot: u32) {
+        self.hub.stats.io_pauses += 1;
+        let conn = &mut self.hub.conns[slot as usize];
+        conn.set_readable(false);
+        conn.set_writable(false);
+        self.starved.push(self.hub.id(slot));
+        self.starved_at.get_or_insert(self.hub.now_ms() + SHORTAGE_MS);
+        let text = format_args!("the system is short of memory for sockets");
+        self.complain(|c| &mut c.shortage, text);
+    }
+
+    /// Any callback about one connection but `open`, `data` and `closed`.
+    fn call(
+        &mut self,
+        slot: u32,
+        call: impl FnOnce(&mut P, &mut Peer<'_>, &mut P::Session) -> Result,
+    ) {
+        let Self { protocol, hub, sessions, .. } = self;
+        let conn = &hub.conns[slot as usize];
+        let Some(session) = &mut sessions[slot as usize] else { return };
+        if conn.state == State::Ended || conn.deaf() {
+            return;
+        }
+        let id = hub.id(slot);
+        if let Err(fault) = call(protocol, &mut Peer::new(hub, id), session) {
+            self.fault(slot, fault);
+        }
+        self.hub.touch(slot);
+    }
+
+    /// The protocol gave up on this connection. What it said before that gets one write, whatever
+    /// comes of it: the fault stays the reason.
+    fn fault(&mut self, slot: u32, fault: Fault) {
+        let Self { hub, net, streams, .. } = self;
+        if let Some(stream) = &mut streams[slot as usize]
+            && hub.conns[slot as usize].state == State::Up
+            && hub.seal(slot).is_ok()
+        {
+            let mut slices = [IoSlice::new(&[]); SLICES];
+            let used = hub.front(slot, &mut slices);
+            if used > 0
+                && let Ok(n) = net.write(stream, &slices[..used])
+            {
+                hub.stats.bytes_out += n as u64;
+            }
+        }
+        self.hub.end(slot, Reason::Fault(fault));
+    }
+}
+
+/// Whose work a part of a turn was.
+#[derive(Clone, Copy, Default, Debug)]
+enum Culprit {
+    #[default]
+    Nobody,
+    Conn(u32),
+    Gone(ConnId, SocketAddr),
+    Job,
+    Tick,
+}
+
+/// How long this turn has worked, and on what it worked longest.
+#[derive(Clone, Copy, Default, Debug)]
+struct Watch {
+    began: Duration,
+    mark: Duration,
+    longest: Duration,
+    culprit: Culprit,
+}
+
+impl Watch {
+    fn begin(&mut self, now: Duration) {
+        *self = Self { began: now, mark: now, ..Self::default() };
+    }
+}
+
+/// Log lines that strangers can cause, at most one a second of each kind.
+struct Complaints {
+    shortage: Throttle,
+    full: Throttle,
+    per_ip: Throttle,
+    slow: Throttle,
+}
+
+impl Default for Complaints {
+    fn default() -> Self {
+        let [shortage, full, per_ip, slow] = std::array::from_fn(|_| Throttle::new(1));
+        Self { shortage, full, per_ip, slow }
+    }
+}
+
+impl<P: Protocol, N: Net> Reactor<P, N> {
+    /// What was done since the last lap was this one's.
+    fn lap(&mut self, culprit: Culprit) {
+        let now = self.net.now();
+        let lap = now.saturating_sub(self.watch.mark);
+        self.watch.mark = now;
+        if lap > self.watch.longest {
+            (self.watch.longest, self.watch.culprit) = (lap, culprit);
+        }
+    }
+
+    fn name(&self, culprit: Culprit) -> String {
+        match culprit {
+            Culprit::Nobody => "nobody".into(),
+            Culprit::Job => "a job of another thread".into(),
+            Culprit::Tick => "the protocol's tick".into(),
+            Culprit::Gone(id, addr) => format!("connection {id} with {addr}"),
+            Culprit::Conn(slot) => match self.hub.conns.contains(slot as usize) {
+                true => {
+                    format!("connection {} with {}", self.hub.id(slot), self.hub.addr(slot))
+                }
+                false => "a connection that is gone".into(),
+            },
+        }
+    }
+
+    fn complain(
+        &mut self,
+        kind: impl FnOnce(&mut Complaints) -> &mut Throttle,
+        text: fmt::Arguments<'_>,
+    ) {
+        match kind(&mut self.complaints).allow(self.hub.now()) {
+            None => {}
+            Some(0) => warn!("{text}"),
+            Some(suppressed) => warn!("{text} (and {suppressed} more like it)"),
+        }
+    }
+}
+
+impl<P: Protocol, N: Net> fmt::Debug for Reactor<P, N> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Reactor").field("hub", &self.hub).finish_non_exhaustive()
+    }
+}
