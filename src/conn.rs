@@ -290,9 +290,9 @@ impl Conn {
         }
     }
 
-    /// Bytes that wait for the kernel, as the protocol sent them.
+    /// Bytes that wait for the kernel.
     pub(crate) fn unsent(&self) -> usize {
-        self.held.as_ref().map_or(0, |held| held.output.len())
+        self.held.as_ref().map_or(0, |held| held.output.len() + held.wire.len())
     }
 
     pub(crate) fn has_unsent(&self) -> bool {

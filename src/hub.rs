@@ -430,7 +430,7 @@ fn network(ip: IpAddr) -> IpAddr {
 
 /// Bytes on their way in and out, and the memory they are in.
 impl Hub {
-    /// Bytes of `slot` that have not left, as the protocol sent them.
+    /// Bytes of `slot` that have not left.
     pub(crate) fn unsent(&self, slot: u32) -> usize {
         self.conns[slot as usize].unsent() + self.hot_bytes(slot).len()
     }
@@ -576,6 +576,7 @@ impl Hub {
         let conn = &mut self.conns[slot as usize];
         let Some(mut layer) = conn.layer.take() else { return Ok(()) };
         let finishing = conn.ours == Ours::Finishing && !conn.layer_done();
+        let unsealed = conn.held.as_ref().map_or(0, |held| held.output.len());
         let (mut wire, mut size, mut result) = (std::mem::take(&mut self.sealed), 0, Ok(()));
         if let Some(held) = conn.held.as_ref().filter(|held| held.wire.is_empty()) {
             let mut slices = [IoSlice::new(&[]); 16];
@@ -585,7 +586,7 @@ impl Hub {
                 result = result.and_then(|()| layer.0.send(slice, &mut wire));
             }
         }
-        if finishing && conn.unsent() == size {
+        if finishing && unsealed == size {
             conn.set_layer_done(true);
             layer.0.finish(&mut wire);
         }

@@ -279,10 +279,15 @@ impl Sim {
         self.pipes[client.0].fin_sent = true;
     }
 
-    /// The client resets the connection.
+    /// The client resets the connection. What had arrived before may be lost, or not.
     pub fn reset_client(&mut self, client: ClientId) {
+        let lost = self.random(2) == 0;
         let pipe = &mut self.pipes[client.0];
         (pipe.reset_by_client, pipe.edge_in, pipe.edge_out) = (true, true, true);
+        pipe.in_flight.clear();
+        if lost {
+            pipe.arrived.clear();
+        }
     }
 
     /// How many bytes may wait for the client to read them.
@@ -493,14 +498,12 @@ impl Sim {
         if self.strikes(self.faults.interrupted) {
             return Err(ErrorKind::Interrupted.into());
         }
-        if self.pipes[pipe].reset_by_client {
-            return Err(ErrorKind::ConnectionReset.into());
-        }
         let arrived = self.pipes[pipe].arrived.len();
         if arrived == 0 {
-            return match self.pipes[pipe].fin_arrived {
-                true => Ok(0),
-                false => Err(ErrorKind::WouldBlock.into()),
+            return match &self.pipes[pipe] {
+                pipe if pipe.reset_by_client => Err(ErrorKind::ConnectionReset.into()),
+                pipe if pipe.fin_arrived => Ok(0),
+                _ => Err(ErrorKind::WouldBlock.into()),
             };
         }
         let mut n = arrived.min(into.len());
