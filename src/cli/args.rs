@@ -1,0 +1,394 @@
+//! The command line. What it says of a limit is short; [`Config`] says more. The defaults are
+//! those of the library.
+use std::{ffi::OsString, time::Duration};
+
+use charkh::{Config, WhenFull, client::Timeouts, net::SocketOptions};
+use clap::{ArgAction, Parser, Subcommand, ValueEnum};
+use log::LevelFilter;
+
+use super::{
+    address,
+    units::{Count, Maybe, Size, Span, size_within, span_within},
+};
+
+#[derive(Debug, Parser)]
+#[command(
+    version,
+    about = "An event-driven TCP server on one thread, and a small client for it.",
+    after_help = "Examples:\n  \
+        charkh serve                       greet whoever connects to localhost:12345\n  \
+        charkh send \"Hello Server!\"        send that, and show the answer\n  \
+        charkh serve --help                every limit, with its default",
+    arg_required_else_help = true,
+    max_term_width = 100
+)]
+pub(crate) struct Args {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Listen, and serve everyone who connects until SIGTERM or Ctrl-C.
+    Serve(Box<ServeArgs>),
+    /// Send a message, or standard input, and show what comes back.
+    Send(SendArgs),
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
+pub(crate) enum ProtocolName {
+    Greet,
+    Echo,
+    Discard,
+    Chat,
+}
+
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Sizes: 65536, 64KiB, 1M, 100k; k and M are 1000s, Ki and Mi are 1024s.
+Durations: 500ms, 30s, 2m, 1h30m; `off` where a deadline may be missing.
+
+Signals: SIGTERM or Ctrl-C stops in good order, a second one at once; SIGUSR1 prints the totals.
+
+Examples:
+  charkh serve                                   greet, at localhost:12345
+  charkh serve --protocol echo 7000              echo, at localhost:7000
+  charkh serve --protocol chat 0.0.0.0:7000 --idle 10m --max-per-ip 20
+  charkh serve --protocol echo --stats 1s        with a line of numbers every second")]
+pub(crate) struct ServeArgs {
+    /// Where to listen: host:port, [v6]:port, or a port of localhost; port 0 takes a free one.
+    #[arg(value_name = "ADDRESS", default_value = address::DEFAULT)]
+    pub(crate) addresses: Vec<String>,
+    /// What to say: greet answers `Hello Client!`, echo sends back what comes, discard answers
+    /// nothing, chat passes lines to everyone else.
+    #[arg(long, value_enum, value_name = "NAME", default_value = "greet")]
+    pub(crate) protocol: ProtocolName,
+    #[command(flatten)]
+    limits: Limits,
+    #[command(flatten)]
+    turn: Turn,
+    #[command(flatten)]
+    buffers: Buffers,
+    #[command(flatten)]
+    deadlines: Deadlines,
+    #[command(flatten)]
+    sockets: Sockets,
+    #[command(flatten)]
+    pub(crate) reports: Reports,
+}
+
+fn usual() -> Config {
+    Config::default()
+}
+
+fn max_connections_help() -> String {
+    let most = usual().conns_max;
+    format!(
+        "Connections at once; refused at the start if there are not enough descriptors \
+         [default: as many as there are descriptors for, at most {most}]"
+    )
+}
+
+#[derive(Debug, clap::Args)]
+#[command(next_help_heading = "Limits")]
+struct Limits {
+    #[arg(long, value_name = "N", help = max_connections_help(), value_parser = connections)]
+    max_connections: Option<Count>,
+    /// Connections at once from one IPv4 address or one IPv6 /64 network, so that one client
+    /// cannot take all.
+    #[arg(long, value_name = "N|off", default_value_t = Maybe(usual().conns_per_ip.map(Count)))]
+    max_per_ip: Maybe<Count>,
+    /// Whether those there is no room for wait in the kernel's queue or are closed at once.
+    #[arg(long, value_enum, value_name = "HOW", default_value_t = usual().when_full.into())]
+    when_full: Full,
+    /// Memory for unread and unsent bytes of all connections together; above it the heaviest
+    /// connection ends.
+    #[arg(long, value_name = "SIZE", default_value_t = Size(usual().memory_max))]
+    memory_max: Size,
+}
+
+fn connections(text: &str) -> Result<Count, String> {
+    match text.parse()? {
+        Count(count) if count >= 1 << 30 => Err("it must be less than 2^30".into()),
+        count => Ok(count),
+    }
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Full {
+    Wait,
+    Refuse,
+}
+
+impl From<WhenFull> for Full {
+    fn from(when_full: WhenFull) -> Self {
+        match when_full {
+            WhenFull::Wait => Full::Wait,
+            WhenFull::Refuse => Full::Refuse,
+        }
+    }
+}
+
+#[derive(Debug, clap::Args)]
+#[command(next_help_heading = "What one connection may have in one turn")]
+struct Turn {
+    /// Connections accepted at each address: a storm of new ones does not stop the others.
+    #[arg(long, value_name = "N", default_value_t = Count(usual().accepts_max))]
+    accepts_per_turn: Count,
+    /// Outbound connections begun, for protocols that make any.
+    #[arg(long, value_name = "N", default_value_t = Count(usual().connects_max))]
+    connects_per_turn: Count,
+    /// Bytes read: one who sends without pause does not keep the others waiting.
+    #[arg(long, value_name = "SIZE", default_value_t = Size(usual().read_max),
+        value_parser = size_within(1, 1 << 30))]
+    read_per_turn: Size,
+    /// Bytes written: one who is sent much does not either.
+    #[arg(long, value_name = "SIZE", default_value_t = Size(usual().write_max),
+        value_parser = size_within(1, usize::MAX))]
+    write_per_turn: Size,
+    /// Messages taken: nor does one who sends many small ones.
+    #[arg(long, value_name = "N", default_value_t = Count(usual().frames_max))]
+    frames_per_turn: Count,
+    /// Jobs of other threads run, for protocols that have any.
+    #[arg(long, value_name = "N", default_value_t = Count(usual().jobs_max))]
+    jobs_per_turn: Count,
+    /// Timers looked at: many that are due at once do not stop the connections.
+    #[arg(long, value_name = "N", default_value_t = Count(usual().timers_max))]
+    timers_per_turn: Count,
+}
+
+#[derive(Debug, clap::Args)]
+#[command(next_help_heading = "Buffers of one connection")]
+struct Buffers {
+    /// Bytes kept of a message that is not whole; above it the connection ends.
+    #[arg(long, value_name = "SIZE", default_value_t = Size(usual().input_max))]
+    input_max: Size,
+    /// Bytes unsent; above it the connection of a client that does not read ends.
+    #[arg(long, value_name = "SIZE", default_value_t = Size(usual().output_max))]
+    output_max: Size,
+    /// Bytes unsent above which nothing more is read: a client is answered at its own pace.
+    #[arg(long, value_name = "SIZE", default_value_t = Size(usual().output_high))]
+    output_high: Size,
+    /// Bytes unsent at which reading goes on.
+    #[arg(long, value_name = "SIZE", default_value_t = Size(usual().output_low))]
+    output_low: Size,
+}
+
+#[derive(Debug, clap::Args)]
+#[command(next_help_heading = "Deadlines")]
+struct Deadlines {
+    /// How long a connection may be silent, so that the forgotten ones go.
+    #[arg(long, value_name = "TIME|off", default_value_t = maybe(usual().idle))]
+    idle: Maybe<Span>,
+    /// How long a client may take to send its first byte, so that those who only connect go.
+    #[arg(long, value_name = "TIME|off", default_value_t = maybe(usual().first_byte))]
+    first_byte: Maybe<Span>,
+    /// How long output may wait without a byte of it leaving, for clients that stopped reading.
+    #[arg(long, value_name = "TIME|off", default_value_t = maybe(usual().write_stall))]
+    write_stall: Maybe<Span>,
+    /// How long a connection may live, whatever it does: no slow sender can stretch it.
+    #[arg(long, value_name = "TIME|off", default_value_t = maybe(usual().lifetime))]
+    lifetime: Maybe<Span>,
+    /// How long an outbound connection may take to come up.
+    #[arg(long, value_name = "TIME|off", default_value_t = maybe(usual().connect))]
+    connect_timeout: Maybe<Span>,
+    /// How long a closed connection waits for the client's end, so that the last answer arrives.
+    #[arg(long, value_name = "TIME", default_value_t = Span(usual().linger))]
+    linger: Span,
+    /// How many bytes of the client are thrown away meanwhile, for those who never stop.
+    #[arg(long, value_name = "SIZE", default_value_t = Size(usual().linger_bytes as usize),
+        value_parser = size_within(0, u32::MAX as usize))]
+    linger_bytes: Size,
+    /// How long a stopping server waits for its connections before it ends them.
+    #[arg(long, value_name = "TIME", default_value_t = Span(usual().grace))]
+    grace: Span,
+}
+
+fn maybe(span: Option<Duration>) -> Maybe<Span> {
+    Maybe(span.map(Span))
+}
+
+fn keepalive(text: &str) -> Result<Maybe<Span>, String> {
+    // Whole seconds, in 15 bits: more than that Linux does not take.
+    let within = span_within(Duration::from_secs(1), Duration::from_secs(32_767));
+    match text {
+        "off" => Ok(Maybe(None)),
+        text => within(text).map(|span| Maybe(Some(span))),
+    }
+}
+
+#[derive(Debug, clap::Args)]
+#[command(next_help_heading = "Sockets")]
+struct Sockets {
+    /// Connections that the kernel may hold until they are accepted.
+    #[arg(long, value_name = "N", default_value_t = Count(usual().sockets.backlog))]
+    backlog: Count,
+    /// Let several processes listen on one port.
+    #[arg(long)]
+    reuse_port: bool,
+    /// Let [::] take IPv6 alone, and not IPv4 too.
+    #[arg(long)]
+    only_v6: bool,
+    /// Let small answers leave at once.
+    #[arg(long, value_name = "BOOL", action = ArgAction::Set,
+        default_value_t = usual().sockets.nodelay)]
+    no_delay: bool,
+    /// Ask a silent client after this long whether its machine is still there.
+    #[arg(long, value_name = "TIME|off", default_value_t = maybe(usual().sockets.keepalive),
+        value_parser = keepalive)]
+    keepalive: Maybe<Span>,
+    /// The kernel's buffer for what is received [default: the system's own].
+    #[arg(long, value_name = "SIZE", value_parser = size_within(1, i32::MAX as usize))]
+    recv_buffer: Option<Size>,
+    /// The kernel's buffer for what is sent [default: the system's own].
+    #[arg(long, value_name = "SIZE", value_parser = size_within(1, i32::MAX as usize))]
+    send_buffer: Option<Size>,
+}
+
+#[derive(Debug, clap::Args)]
+#[command(next_help_heading = "Reports")]
+pub(crate) struct Reports {
+    /// Print a line of numbers so often, and one at the end.
+    #[arg(long, value_name = "INTERVAL",
+        value_parser = span_within(Duration::from_millis(10), Duration::from_secs(86_400)))]
+    pub(crate) stats: Option<Span>,
+    /// A turn that works longer is counted and logged, with whoever took so long.
+    #[arg(long, value_name = "TIME", default_value_t = Span(usual().slow_turn))]
+    slow_turn: Span,
+    /// How much is logged: off, error, warn, info, debug or trace [default: RUST_LOG, or info].
+    #[arg(long, value_name = "LEVEL", value_parser = level)]
+    pub(crate) log_level: Option<LevelFilter>,
+}
+
+fn level(text: &str) -> Result<LevelFilter, String> {
+    text.parse().map_err(|_| "write off, error, warn, info, debug or trace".into())
+}
+
+impl ServeArgs {
+    /// How many connections were asked for, if that was said.
+    pub(crate) fn max_connections(&self) -> Option<u32> {
+        self.limits.max_connections.map(|Count(count)| count)
+    }
+
+    /// The limits that were asked for; but `conns_max`, which depends on the system, is the usual.
+    pub(crate) fn config(&self) -> Config {
+        let Self { limits, turn, buffers, deadlines, sockets, reports, .. } = self;
+        let when = |maybe: Maybe<Span>| maybe.0.map(|Span(span)| span);
+        Config {
+            conns_max: usual().conns_max,
+            conns_per_ip: limits.max_per_ip.0.map(|Count(count)| count),
+            when_full: match limits.when_full {
+                Full::Wait => WhenFull::Wait,
+                Full::Refuse => WhenFull::Refuse,
+            },
+            accepts_max: turn.accepts_per_turn.0,
+            connects_max: turn.connects_per_turn.0,
+            read_max: turn.read_per_turn.0,
+            write_max: turn.write_per_turn.0,
+            frames_max: turn.frames_per_turn.0,
+            jobs_max: turn.jobs_per_turn.0,
+            timers_max: turn.timers_per_turn.0,
+            input_max: buffers.input_max.0,
+            output_max: buffers.output_max.0,
+            output_high: buffers.output_high.0,
+            output_low: buffers.output_low.0,
+            memory_max: limits.memory_max.0,
+            idle: when(deadlines.idle),
+            first_byte: when(deadlines.first_byte),
+            write_stall: when(deadlines.write_stall),
+            lifetime: when(deadlines.lifetime),
+            connect: when(deadlines.connect_timeout),
+            linger: deadlines.linger.0,
+            linger_bytes: u32::try_from(deadlines.linger_bytes.0).unwrap_or(u32::MAX),
+            grace: deadlines.grace.0,
+            slow_turn: reports.slow_turn.0,
+            sockets: SocketOptions {
+                backlog: sockets.backlog.0,
+                reuse_port: sockets.reuse_port,
+                only_v6: sockets.only_v6,
+                nodelay: sockets.no_delay,
+                keepalive: when(sockets.keepalive),
+                recv_buffer: sockets.recv_buffer.map(|Size(size)| size),
+                send_buffer: sockets.send_buffer.map(|Size(size)| size),
+            },
+        }
+    }
+}
+
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+What comes back is shown as text, an answer to a MESSAGE after `Received from server: `; control
+characters are escaped, unless --raw is given. The exit code is 1 if anything went wrong.
+
+Examples:
+  charkh send \"Hello Server!\"                       to localhost:12345
+  charkh send --to localhost:7000                   talk, line by line; Ctrl-D ends it
+  charkh send --to 7000 --raw < file > copy         through an echo server and back")]
+pub(crate) struct SendArgs {
+    /// What to send; without it, standard input.
+    pub(crate) message: Option<OsString>,
+    /// The server: host:port, [v6]:port, or a port of localhost.
+    #[arg(long, short = 'a', value_name = "ADDRESS", default_value = address::DEFAULT)]
+    pub(crate) to: String,
+    /// Write exactly the bytes that come, and nothing else.
+    #[arg(long)]
+    pub(crate) raw: bool,
+    /// How long to wait for a connection.
+    #[arg(long, value_name = "TIME|off", default_value_t = maybe(Timeouts::default().connect))]
+    connect_timeout: Maybe<Span>,
+    /// How long the server may be silent once all is sent, or take nothing while there is more.
+    #[arg(long, value_name = "TIME|off", default_value_t = maybe(Timeouts::default().silence))]
+    timeout: Maybe<Span>,
+}
+
+impl SendArgs {
+    pub(crate) fn timeouts(&self) -> Timeouts {
+        let when = |maybe: Maybe<Span>| maybe.0.map(|Span(span)| span);
+        Timeouts { connect: when(self.connect_timeout), silence: when(self.timeout) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    fn serve(args: &[&str]) -> Config {
+        match Args::parse_from([&["charkh", "serve"], args].concat()).command {
+            Command::Serve(args) => args.config(),
+            Command::Send(_) => panic!("that was serve"),
+        }
+    }
+
+    #[test]
+    fn the_command_line_is_sound() {
+        Args::command().debug_assert();
+    }
+
+    #[test]
+    fn without_options_the_limits_are_those_of_the_library() {
+        assert_eq!(format!("{:?}", serve(&[])), format!("{:?}", Config::default()));
+    }
+
+    #[test]
+    fn every_limit_has_its_option() {
+        let config = serve(
+            &"--max-per-ip 1 --when-full refuse --accepts-per-turn 2 --connects-per-turn 3 \
+              --read-per-turn 4 --write-per-turn 5 --frames-per-turn 6 --jobs-per-turn 7 \
+              --timers-per-turn 8 --input-max 9 --output-max 12 --output-high 11 --output-low 10 \
+              --memory-max 13 --idle 14s --first-byte 15s --write-stall off --lifetime 16s \
+              --connect-timeout off --linger 17s --linger-bytes 18 --grace 19s --slow-turn 20s \
+              --backlog 21 --reuse-port --only-v6 --no-delay false --keepalive 22s \
+              --recv-buffer 23 --send-buffer 24"
+                .split_whitespace()
+                .collect::<Vec<_>>(),
+        );
+        let text = format!("{config:?}");
+        // Every default is gone but the one that depends on the system.
+        let other = Config { conns_max: config.conns_max, ..Config::default() };
+        let (mine, theirs) = (text.split(", "), format!("{other:?}"));
+        let same: Vec<&str> =
+            mine.zip(theirs.split(", ")).filter(|(a, b)| a == b).map(|(a, _)| a).collect();
+        assert_eq!(same, ["Config { conns_max: 1000000"]);
+    }
+}

@@ -1,0 +1,54 @@
+//! How many connections there are descriptors for.
+
+/// Descriptors that the program keeps for itself: standard input and its like, the poll, signals,
+/// listeners, a spare one.
+const RESERVE: u64 = 32;
+
+/// How many connections to hold: as many as were asked for, or as many as fit, up to `usual`.
+pub(crate) fn max_connections(wanted: Option<u32>, usual: usize) -> Result<usize, String> {
+    fit(wanted, usual, descriptors()?)
+}
+
+/// How many this process may open, now that its own limit is as high as it can be.
+#[cfg(unix)]
+fn descriptors() -> Result<u64, String> {
+    rlimit::increase_nofile_limit(u64::MAX)
+        .map_err(|e| format!("cannot read how many descriptors this process may open: {e}"))
+}
+
+#[cfg(not(unix))]
+fn descriptors() -> Result<u64, String> {
+    Ok(u64::MAX)
+}
+
+fn fit(wanted: Option<u32>, usual: usize, descriptors: u64) -> Result<usize, String> {
+    let fits = descriptors.saturating_sub(RESERVE);
+    let limit = format!("{descriptors} descriptors (RLIMIT_NOFILE hard limit)");
+    match wanted {
+        Some(wanted) if u64::from(wanted) > fits => Err(format!(
+            "cannot hold {wanted} connections: this process may open {limit} and needs {RESERVE} \
+             for itself; lower --max-connections or raise the limit"
+        )),
+        Some(wanted) => Ok(wanted as usize),
+        None if fits == 0 => Err(format!(
+            "cannot hold any connection: this process may open {limit} and needs {RESERVE} for \
+             itself; raise the limit"
+        )),
+        None => Ok(usize::try_from(fits).unwrap_or(usize::MAX).min(usual)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn case_014_what_cannot_be_held_is_refused_and_what_was_not_asked_for_is_fitted() {
+        assert_eq!(fit(Some(68), 1000, 100), Ok(68));
+        let says = fit(Some(69), 1000, 100).unwrap_err();
+        assert!(says.contains("69 connections") && says.contains("100 descriptors"), "{says}");
+        assert_eq!(fit(None, 1000, 100), Ok(68));
+        assert_eq!(fit(None, 1000, u64::MAX), Ok(1000));
+        assert!(fit(None, 1000, 32).is_err());
+    }
+}

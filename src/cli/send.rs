@@ -1,0 +1,107 @@
+//! `charkh send`.
+use std::io::{self, Cursor, ErrorKind, IsTerminal, Read, StdoutLock, Write};
+
+use charkh::client::Client;
+
+use super::{
+    address::Address,
+    args::SendArgs,
+    text::Text,
+    units::{Maybe, Span, reason},
+};
+
+pub(crate) fn run(args: &SendArgs) -> Result<(), String> {
+    let address: Address = args.to.parse()?;
+    let timeouts = args.timeouts();
+    let client = Client::connect(&address.resolve()?[..], &timeouts).map_err(|e| {
+        let limit = Maybe(timeouts.connect.map(Span));
+        match e.kind() {
+            ErrorKind::TimedOut => format!("cannot connect to {address}: no answer for {limit}"),
+            _ => format!("cannot connect to {address}: {}", reason(&e)),
+        }
+    })?;
+
+    let mut shown = Shown::new(args);
+    let show = |piece: &[u8]| shown.show(piece);
+    let result = match &args.message {
+        Some(text) => client.exchange(Cursor::new(text.as_encoded_bytes().to_vec()), show),
+        // Somebody at a keyboard should not have to end a talk that the server has ended.
+        None if io::stdin().is_terminal() => client.converse(Input(io::stdin()), show),
+        None => client.exchange(Input(io::stdin()), show),
+    };
+    let result = result.and(shown.end());
+    if shown.nobody_reads {
+        return Ok(());
+    }
+    result.map_err(|e| match e.kind() {
+        ErrorKind::TimedOut => {
+            let limit = Maybe(timeouts.silence.map(Span));
+            format!("{address} was silent for {limit} (--timeout)")
+        }
+        _ => reason(&e),
+    })?;
+    match args.message.is_some() && !args.raw && !shown.began {
+        true => Err("the server closed without an answer".into()),
+        false => Ok(()),
+    }
+}
+
+/// Standard input, with errors that say so.
+struct Input<R>(R);
+
+impl<R: Read> Read for Input<R> {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        self.0.read(into).map_err(|e| match e.kind() {
+            ErrorKind::Interrupted => e,
+            _ => io::Error::other(format!("cannot read standard input: {}", reason(&e))),
+        })
+    }
+}
+
+/// What came, on standard output.
+struct Shown {
+    out: Out,
+    label: &'static str,
+    began: bool,
+    nobody_reads: bool,
+}
+
+enum Out {
+    Raw(StdoutLock<'static>),
+    Text(Text<StdoutLock<'static>>),
+}
+
+impl Shown {
+    fn new(args: &SendArgs) -> Self {
+        let stdout = io::stdout().lock();
+        let out = if args.raw { Out::Raw(stdout) } else { Out::Text(Text::new(stdout)) };
+        // An answer to one message is told apart from it; a talk reads better without.
+        let label = if args.message.is_some() { "Received from server: " } else { "" };
+        Self { out, label, began: false, nobody_reads: false }
+    }
+
+    fn show(&mut self, piece: &[u8]) -> io::Result<()> {
+        let label = if self.began { "" } else { self.label };
+        self.began = true;
+        let written = match &mut self.out {
+            Out::Raw(out) => out.write_all(piece).and_then(|()| out.flush()),
+            Out::Text(text) => text.show(label.as_bytes()).and_then(|()| text.show(piece)),
+        };
+        self.check(written)
+    }
+
+    fn end(&mut self) -> io::Result<()> {
+        let written = match &mut self.out {
+            Out::Raw(out) => out.flush(),
+            Out::Text(text) => text.end(),
+        };
+        self.check(written)
+    }
+
+    fn check(&mut self, written: io::Result<()>) -> io::Result<()> {
+        written.map_err(|e| {
+            self.nobody_reads |= e.kind() == ErrorKind::BrokenPipe;
+            io::Error::other(format!("cannot write to standard output: {}", reason(&e)))
+        })
+    }
+}

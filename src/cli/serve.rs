@@ -1,0 +1,133 @@
+//! `charkh serve`.
+use std::{env, io};
+
+use charkh::{
+    Listening, Protocol, Reactor,
+    net::{Net, Os},
+};
+use log::{LevelFilter, info};
+
+use super::{
+    address::Address,
+    args::{ProtocolName, ServeArgs},
+    limits,
+    output::{self, Output},
+    protocols::{Chat, Discard, Echo, Greet},
+    report::{self, Report},
+    signals::{Signals, Wish},
+    units::{Span, reason},
+};
+
+pub(crate) fn run(args: &ServeArgs) -> Result<(), String> {
+    match args.protocol {
+        ProtocolName::Greet => serve(args, Greet::default()),
+        ProtocolName::Echo => serve(args, Echo),
+        ProtocolName::Discard => serve(args, Discard),
+        ProtocolName::Chat => serve(args, Chat::default()),
+    }
+}
+
+fn serve<P: Protocol>(args: &ServeArgs, protocol: P) -> Result<(), String> {
+    let cannot_start = |e: io::Error| format!("cannot start: {}", reason(&e));
+    let mut config = args.config();
+    config.conns_max = limits::max_connections(args.max_connections(), config.conns_max)?;
+    output::log_to_stderr(log_level(args.reports.log_level)).map_err(cannot_start)?;
+    let out = Output::new().map_err(cannot_start)?;
+    let mut net = Os::new().map_err(cannot_start)?;
+    // Before anybody is told that we listen, so that whoever then stops us stops us well.
+    let signals = Signals::watch(&mut net).map_err(cannot_start)?;
+    let mut reactor = Reactor::with(protocol, net, config).map_err(|e| in_options(&e))?;
+    for listening in listen(&mut reactor, &args.addresses)? {
+        out.line(format!("listening on tcp {}", listening.addr));
+    }
+    let began = reactor.net().now();
+    let interval = args.reports.stats.map(|Span(interval)| interval);
+    let result = run_loop(&mut reactor, &signals, &out, Report::new(interval, began));
+    let stats = reactor.hub().stats();
+    info!(
+        "stopped after {:.1?}: {} connections, {} messages, {} bytes in, {} bytes out",
+        reactor.net().now() - began,
+        stats.accepted,
+        stats.messages,
+        stats.bytes_in,
+        stats.bytes_out
+    );
+    out.flush();
+    result.map_err(|e| format!("the loop cannot go on: {}", reason(&e)))
+}
+
+/// The loop of the program: a turn, and then whatever signals and the clock ask for.
+fn run_loop<P: Protocol>(
+    reactor: &mut Reactor<P>,
+    signals: &Signals,
+    out: &Output,
+    mut report: Report,
+) -> io::Result<()> {
+    while !reactor.is_done() {
+        let now = reactor.net().now();
+        reactor.turn_within(report.left(now))?;
+        for wish in signals.take(reactor.net()) {
+            let now = reactor.net().now();
+            match wish {
+                Wish::Stop if reactor.hub().is_stopping() => {}
+                Wish::Stop => reactor.hub().stop(),
+                Wish::Reload => info!("SIGHUP: there is nothing to load again"),
+                Wish::Report => out.line(report::totals(reactor.hub(), now)),
+            }
+        }
+        let now = reactor.net().now();
+        report.due(reactor.hub(), now).into_iter().for_each(|line| out.line(line));
+    }
+    let now = reactor.net().now();
+    report.last(reactor.hub(), now).into_iter().for_each(|line| out.line(line));
+    Ok(())
+}
+
+/// At every address of everything that was asked for, or nowhere.
+fn listen<P: Protocol>(
+    reactor: &mut Reactor<P>,
+    addresses: &[String],
+) -> Result<Vec<Listening>, String> {
+    // All are read before the first is listened at.
+    let mut found = Vec::new();
+    for text in addresses {
+        let address: Address = text.parse()?;
+        let addrs = address.resolve()?;
+        found.push((address, addrs));
+    }
+    let mut all = Vec::new();
+    for (address, addrs) in found {
+        let listening = reactor.listen_all(&addrs[..]);
+        let failed = |e| format!("cannot listen on {address}: {}", reason(&e));
+        all.extend(listening.map_err(failed)?);
+    }
+    Ok(all)
+}
+
+/// The library names its limits as fields; here they are options.
+fn in_options(e: &io::Error) -> String {
+    let text = e.to_string();
+    let words = text.split(' ').map(|word| match word.contains('_') {
+        true => format!("--{}", word.replace('_', "-")),
+        false => word.into(),
+    });
+    words.collect::<Vec<_>>().join(" ")
+}
+
+fn log_level(asked: Option<LevelFilter>) -> LevelFilter {
+    let from_env = || env::var("RUST_LOG").ok().and_then(|level| level.parse().ok());
+    asked.or_else(from_env).unwrap_or(LevelFilter::Info)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use charkh::Config;
+
+    #[test]
+    fn limits_that_contradict_each_other_are_named_as_options() {
+        let config = Config { output_low: 99 << 20, ..Config::default() };
+        let e = Reactor::with_config(Echo, config).unwrap_err();
+        assert_eq!(in_options(&e), "--output-low must not be above --output-high");
+    }
+}
