@@ -92,11 +92,13 @@ pub(crate) enum Stopping {
     No,
     /// Asked for, not begun.
     Asked,
-    /// Answers are leaving. Of the slots up to `end`, those up to `swept` were looked at.
+    /// Answers are leaving. Of the slots up to `end`, those up to `swept` were looked at;
+    /// connections after `last` came later, and have said nothing yet.
     Draining {
         until_ms: u64,
         swept: u32,
         end: u32,
+        last: u32,
     },
     /// Everybody out.
     AtOnce,
@@ -317,6 +319,11 @@ impl Hub {
             self.rearm(slot);
         }
         ConnId { slot, serial: self.serial }
+    }
+
+    /// The serial of the newest connection.
+    pub(crate) fn newest(&self) -> u32 {
+        self.serial
     }
 
     pub(crate) fn id(&self, slot: u32) -> ConnId {

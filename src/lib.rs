@@ -40,6 +40,7 @@
 //! - `signals`: [`net::Os`] can watch signals, as events of the loop.
 //! - `sim`: `net::Sim`, a seeded world without sockets, to test protocols in.
 #![cfg_attr(docsrs, feature(doc_cfg))]
+#![warn(clippy::unwrap_used, clippy::expect_used)]
 
 mod buf;
 pub mod client;

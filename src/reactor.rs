@@ -175,7 +175,13 @@ impl<P: Protocol, N: Net> Reactor<P, N> {
         let before = self.listeners.len();
         let mut found = Vec::new();
         let mut absent = io::Error::new(io::ErrorKind::InvalidInput, "no address to listen at");
+        let mut addrs: Vec<SocketAddr> = Vec::new();
         for addr in addr.to_socket_addrs()? {
+            if !addrs.contains(&addr) {
+                addrs.push(addr); // a name may say the same twice
+            }
+        }
+        for addr in addrs {
             match self.listen_at(addr) {
                 Ok(listening) => found.push(listening),
                 Err(e) if family_is_absent(&e) => {
@@ -451,22 +457,24 @@ impl<P: Protocol, N: Net> Reactor<P, N> {
             Stopping::Asked => {
                 info!("stopping: {} connections to finish", self.hub.len());
                 let until_ms = self.hub.ms_after(self.hub.config.grace).unwrap_or(u64::MAX);
-                let end = self.streams.len() as u32;
-                self.hub.stopping = Stopping::Draining { until_ms, swept: 0, end };
+                let (end, last) = (self.streams.len() as u32, self.hub.newest());
+                self.hub.stopping = Stopping::Draining { until_ms, swept: 0, end, last };
                 for listener in &mut self.listeners {
                     listener.ready = true;
                 }
             }
             Stopping::Draining { until_ms, .. } if until_ms <= now => self.end_all(),
-            Stopping::Draining { until_ms, swept, end } => {
+            Stopping::Draining { until_ms, swept, end, last } => {
                 let next = swept.saturating_add(SWEEP_MAX).min(end);
                 for slot in swept..next {
-                    if let Some(conn) = self.hub.conns.get_mut(slot as usize) {
+                    if let Some(conn) = self.hub.conns.get_mut(slot as usize)
+                        && conn.serial.wrapping_sub(last) as i32 <= 0
+                    {
                         conn.set_readable(true);
                         self.hub.touch(slot);
                     }
                 }
-                self.hub.stopping = Stopping::Draining { until_ms, swept: next, end };
+                self.hub.stopping = Stopping::Draining { until_ms, swept: next, end, last };
             }
             Stopping::AtOnce => self.end_all(),
         }

@@ -1314,6 +1314,24 @@ fn case_086_what_the_kernel_has_queued_is_still_accepted() {
 }
 
 #[test]
+fn case_086_a_connection_that_comes_while_stopping_is_waited_for() {
+    let mut reactor = world(Echo, 1, Config::default());
+    let old = reactor.net().client();
+    settle(&mut reactor);
+    // Its slot is free when the newcomer takes it.
+    reactor.net().finish_client(old);
+    settle(&mut reactor);
+    let new = reactor.net().client();
+    reactor.hub().stop();
+    (0..5).for_each(|_| reactor.turn_within(MS).unwrap());
+    reactor.net().send(new, b"hello");
+    reactor.net().deliver_all();
+    settle(&mut reactor);
+    assert_eq!(reactor.net().receive(new), b"hello");
+    assert!(reactor.is_done());
+}
+
+#[test]
 fn an_idle_reactor_stops_at_once() {
     let mut reactor = world(Echo, 1, Config::default());
     let client = reactor.net().client();

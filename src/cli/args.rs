@@ -130,7 +130,7 @@ impl From<WhenFull> for Full {
 }
 
 #[derive(Debug, clap::Args)]
-#[command(next_help_heading = "What one connection may have in one turn")]
+#[command(next_help_heading = "What one turn may take")]
 struct Turn {
     /// Connections accepted at each address: a storm of new ones does not stop the others.
     #[arg(long, value_name = "N", default_value_t = Count(usual().accepts_max))]

@@ -18,6 +18,9 @@ use super::{Event, Net, SocketOptions, Token, Wake};
 /// Events taken from the kernel in one [`wait`](Net::wait); the rest come with the next.
 const EVENTS_MAX: usize = 1024;
 
+/// The longest sleep; whoever wants more sleeps again.
+const SLEEP_MAX: Duration = Duration::from_secs(24 * 60 * 60);
+
 /// Real sockets and the real clock.
 pub struct Os {
     poll: Poll,
@@ -163,6 +166,8 @@ impl Net for Os {
     }
 
     fn wait(&mut self, timeout: Option<Duration>, events: &mut Vec<Event>) -> io::Result<()> {
+        // mio passes milliseconds on in 32 bits; more than that would come out as any number.
+        let timeout = timeout.map(|timeout| timeout.min(SLEEP_MAX));
         match self.poll.poll(&mut self.events, timeout) {
             Err(e) if e.kind() == io::ErrorKind::Interrupted => return Ok(()),
             result => result?,

@@ -1,0 +1,140 @@
+//! A TCP proxy: what a client says goes upstream, and what upstream says comes back.
+//!
+//! ```text
+//! $ cargo run --example kv &
+//! $ cargo run --example proxy localhost:7002 localhost:7001
+//! $ nc localhost 7002
+//! COUNT
+//! +0 keys, 1 commands
+//! ```
+//! It shows outbound connections, and two connections that act on each other: back-pressure (a
+//! side is not read while the other is full), half-closes (an end is passed on as an end, behind
+//! the bytes before it) and failures (a stream that was cut off ends as a reset, never as if it
+//! were whole).
+use std::{
+    collections::HashMap,
+    env, io,
+    net::{SocketAddr, ToSocketAddrs},
+    process,
+    time::Duration,
+};
+
+use charkh::{ConnId, Hub, Input, Peer, Protocol, Reason, Result};
+
+/// How long a side that is not read waits until it looks for room again: at first, and at most.
+///
+/// `is_full` and `drained` would do without waiting, but not here: above its watermark a
+/// connection is not read either. That is right for questions and answers, where who reads
+/// no answers should ask no more. Two streams that have nothing to do with each other could each
+/// wait for the other in that way, for ever; so a half is never filled above its watermark.
+const WAIT_MIN: Duration = Duration::from_millis(1);
+const WAIT_MAX: Duration = Duration::from_millis(64);
+
+/// Pairs every client with a connection of its own to `upstream`.
+#[derive(Debug)]
+pub struct Proxy {
+    upstream: SocketAddr,
+    /// Connections on their way up, which have no session yet, and the clients they are for.
+    dialing: HashMap<ConnId, ConnId>,
+}
+
+/// One half of a pair.
+#[derive(Debug)]
+pub struct Half {
+    other: ConnId,
+    /// It has finished sending, so the other half is told all of it.
+    whole: bool,
+    wait: Duration,
+}
+
+impl Proxy {
+    /// To this address.
+    pub fn new(upstream: SocketAddr) -> Self {
+        Self { upstream, dialing: HashMap::new() }
+    }
+}
+
+impl Protocol for Proxy {
+    type Session = Half;
+
+    fn open(&mut self, peer: &mut Peer) -> Half {
+        let other = self.dialing.remove(&peer.id()).unwrap_or_else(|| {
+            // A client. What it says from now on is queued until its upstream is up.
+            let upstream = peer.hub().connect(self.upstream);
+            self.dialing.insert(upstream, peer.id());
+            upstream
+        });
+        Half { other, whole: false, wait: WAIT_MIN }
+    }
+
+    fn data(&mut self, peer: &mut Peer, half: &mut Half, input: &mut Input) -> Result {
+        let high = peer.hub().config().output_high;
+        // No other: it ended in this very turn, and `closed` is about to tell us.
+        let Some(mut other) = peer.to(half.other) else { return Ok(()) };
+        let room = high.saturating_sub(other.unsent());
+        if let Some(bytes) = input.take(room.min(input.len())) {
+            other.send(bytes);
+        }
+        if !input.is_empty() {
+            half.wait = WAIT_MIN;
+            peer.pause();
+            peer.wake_in(half.wait);
+        }
+        Ok(())
+    }
+
+    /// Paused, because the other half had no room.
+    fn timer(&mut self, peer: &mut Peer, half: &mut Half) -> Result {
+        let low = peer.hub().config().output_low;
+        if peer.to(half.other).is_some_and(|other| other.unsent() > low) {
+            half.wait = WAIT_MAX.min(half.wait * 2);
+            peer.wake_in(half.wait);
+        } else {
+            peer.resume();
+        }
+        Ok(())
+    }
+
+    fn eof(&mut self, peer: &mut Peer, half: &mut Half, _: &mut Input) -> Result {
+        half.whole = true;
+        if let Some(mut other) = peer.to(half.other) {
+            other.finish();
+        }
+        Ok(())
+    }
+
+    /// A pair that is silent may be a question on its way to its answer; only the two ends know.
+    /// So it is left to them, and to the end of the grace.
+    fn stopping(&mut self, _: &mut Peer, _: &mut Half) -> Result {
+        Ok(())
+    }
+
+    fn closed(&mut self, hub: &mut Hub, _: ConnId, half: Half, reason: Reason) {
+        let Some(mut other) = hub.peer(half.other) else { return };
+        match reason {
+            Reason::Closed => other.close(),
+            // All it had to say is queued there, and must not be lost to what came after.
+            _ if half.whole => other.close(),
+            _ => other.abort(),
+        }
+    }
+
+    fn connect_failed(&mut self, hub: &mut Hub, id: ConnId, reason: Reason) {
+        let client = self.dialing.remove(&id);
+        if let Some(mut client) = client.and_then(|client| hub.peer(client)) {
+            eprintln!("{} is not there for {}: {reason}", self.upstream, client.addr());
+            client.close();
+        }
+    }
+}
+
+fn main() -> io::Result<()> {
+    let args: Vec<String> = env::args().skip(1).collect();
+    let [listen, upstream] = &args[..] else {
+        eprintln!("usage: proxy LISTEN UPSTREAM, as in: proxy localhost:7002 localhost:7001");
+        process::exit(2);
+    };
+    let upstream = upstream.to_socket_addrs()?.next();
+    let upstream = upstream.ok_or_else(|| io::Error::other("UPSTREAM has no address"))?;
+    charkh::serve(listen, Proxy::new(upstream)).map(drop)
+}
