@@ -250,6 +250,8 @@ bits! {
     counted, set_counted = 13;
     /// The last words of the layer are on their way.
     layer_done, set_layer_done = 14;
+    /// Reading and writing have nothing to do with each other here.
+    read_while_full, set_read_while_full = 15;
 }
 
 impl Conn {
@@ -318,7 +320,7 @@ impl Conn {
 
     /// Bytes may go to the protocol, or to nobody once it has closed.
     pub(crate) fn wants_bytes(&self) -> bool {
-        self.deaf() || !self.paused() && !self.full()
+        self.deaf() || !self.paused() && (self.read_while_full() || !self.full())
     }
 
     pub(crate) fn wants_write(&self) -> bool {

@@ -513,9 +513,12 @@ impl Hub {
         if held.is_empty() {
             return self.give_back(slot, held);
         }
-        let after = held.capacity();
+        let (after, waits) = (held.capacity(), held.has_unsent());
         self.weigh(slot, &mut held, after);
         self.conns[slot as usize].held = Some(held);
+        if waits && !waited {
+            self.rearm(slot);
+        }
         while self.weights.total() > self.config.memory_max
             && let Some(heaviest) = self.weights.heaviest()
         {

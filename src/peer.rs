@@ -101,6 +101,17 @@ impl<'a> Peer<'a> {
         }
     }
 
+    /// Go on reading from this peer while its output is above the high watermark, or, as at first,
+    /// do not.
+    ///
+    /// Where input asks and output answers, who does not read answers should ask no more. Where
+    /// the two have nothing to do with each other, as in a proxy, each waiting for the other could
+    /// be for ever; there the protocol pauses whoever fills this output.
+    pub fn read_while_full(&mut self, on: bool) {
+        self.conn_mut().set_read_while_full(on);
+        self.hub.touch(self.id.slot);
+    }
+
     /// Call [`Protocol::timer`](crate::Protocol::timer) after this time, unless asked again
     /// before. Rounded up to the next millisecond; never early. Longer than 24 days is never.
     pub fn wake_in(&mut self, after: Duration) {

@@ -616,6 +616,58 @@ fn case_049_a_broadcast_shares_one_payload_and_the_stalled_delay_nobody() {
 }
 
 #[test]
+fn case_037_a_listener_that_never_reads_what_others_say_is_stalled_too() {
+    let script = on_data(|peer, input| {
+        let line = input.take_all();
+        peer.hub().each(|mut other| {
+            other.send(line);
+        });
+        Ok(())
+    });
+    let diary = script.diary.clone();
+    let mut reactor = world(script, 1, Config::default());
+    let (talker, deaf) = (reactor.net().client(), reactor.net().client());
+    reactor.net().set_window(deaf, 0);
+    settle(&mut reactor);
+    reactor.net().send(talker, b"hello?");
+    settle(&mut reactor);
+    assert_eq!(diary.count("write stalled"), 1);
+    assert_eq!((reactor.hub().len(), reactor.hub().stats().memory), (1, 0));
+}
+
+#[test]
+fn reading_can_go_on_while_output_is_full() {
+    for (on, bytes_in) in [(false, 100), (true, 1000)] {
+        let mut script = on_data(|_, input| {
+            input.take_all();
+            Ok(())
+        });
+        script.open = Box::new(move |peer| {
+            peer.read_while_full(on);
+            Ok(())
+        });
+        script.timer = Box::new(|peer| {
+            peer.send(&[0; 5000]);
+            assert!(peer.is_full());
+            Ok(())
+        });
+        let limits = Config { output_high: 2000, output_low: 1000, ..Config::default() };
+        let config = Config { write_stall: None, ..limits };
+        let mut reactor = world(script, 1, config);
+        let client = reactor.net().client();
+        reactor.net().set_window(client, 10);
+        reactor.net().send(client, &[0; 100]);
+        settle(&mut reactor);
+        let id = reactor.hub().ids().next().unwrap();
+        reactor.hub().peer(id).unwrap().wake_in(MS);
+        settle(&mut reactor);
+        reactor.net().send(client, &[0; 900]);
+        settle(&mut reactor);
+        assert_eq!(reactor.hub().stats().bytes_in, bytes_in);
+    }
+}
+
+#[test]
 fn own_and_shared_bytes_leave_in_the_order_they_were_sent() {
     for window in [1, 7, 10_000] {
         let script = on_data(|peer, input| {
