@@ -16,19 +16,9 @@ use std::{
     env, io,
     net::{SocketAddr, ToSocketAddrs},
     process,
-    time::Duration,
 };
 
 use charkh::{ConnId, Hub, Input, Peer, Protocol, Reason, Result};
-
-/// How long a side that is not read waits until it looks for room again: at first, and at most.
-///
-/// `is_full` and `drained` would do without waiting, but not here: above its watermark a
-/// connection is not read either. That is right for questions and answers, where who reads
-/// no answers should ask no more. Two streams that have nothing to do with each other could each
-/// wait for the other in that way, for ever; so a half is never filled above its watermark.
-const WAIT_MIN: Duration = Duration::from_millis(1);
-const WAIT_MAX: Duration = Duration::from_millis(64);
 
 /// Pairs every client with a connection of its own to `upstream`.
 #[derive(Debug)]
@@ -44,7 +34,6 @@ pub struct Half {
     other: ConnId,
     /// It has finished sending, so the other half is told all of it.
     whole: bool,
-    wait: Duration,
 }
 
 impl Proxy {
@@ -64,33 +53,25 @@ impl Protocol for Proxy {
             self.dialing.insert(upstream, peer.id());
             upstream
         });
-        Half { other, whole: false, wait: WAIT_MIN }
+        // What goes up and what comes down are two streams: one that is full must not stop the
+        // other. Each pauses whoever fills it.
+        peer.read_while_full(true);
+        Half { other, whole: false }
     }
 
     fn data(&mut self, peer: &mut Peer, half: &mut Half, input: &mut Input) -> Result {
-        let high = peer.hub().config().output_high;
         // No other: it ended in this very turn, and `closed` is about to tell us.
         let Some(mut other) = peer.to(half.other) else { return Ok(()) };
-        let room = high.saturating_sub(other.unsent());
-        if let Some(bytes) = input.take(room.min(input.len())) {
-            other.send(bytes);
-        }
-        if !input.is_empty() {
-            half.wait = WAIT_MIN;
+        other.send(input.take_all());
+        if other.is_full() {
             peer.pause();
-            peer.wake_in(half.wait);
         }
         Ok(())
     }
 
-    /// Paused, because the other half had no room.
-    fn timer(&mut self, peer: &mut Peer, half: &mut Half) -> Result {
-        let low = peer.hub().config().output_low;
-        if peer.to(half.other).is_some_and(|other| other.unsent() > low) {
-            half.wait = WAIT_MAX.min(half.wait * 2);
-            peer.wake_in(half.wait);
-        } else {
-            peer.resume();
+    fn drained(&mut self, peer: &mut Peer, half: &mut Half) -> Result {
+        if let Some(mut other) = peer.to(half.other) {
+            other.resume();
         }
         Ok(())
     }
