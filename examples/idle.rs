@@ -149,7 +149,7 @@ fn main() -> Result {
     let most = descriptors()?.saturating_sub(RESERVE).min(1_000_000) as usize;
     let count = match &args[..] {
         [] => most,
-        [count] => count.parse::<usize>()?.clamp(1, most),
+        [count] => count.parse::<usize>().map_err(|_| "COUNT is a number")?.clamp(1, most),
         [flag, count, addrs @ ..] if flag == "--clients" => {
             let addrs = addrs.iter().map(|addr| addr.parse()).collect::<Result<Vec<_>, _>>()?;
             return Ok(call(count.parse()?, &addrs)?);

@@ -13,12 +13,11 @@
 //! were whole).
 use std::{
     collections::HashMap,
-    env, io,
+    env,
     net::{SocketAddr, ToSocketAddrs},
-    process,
 };
 
-use charkh::{ConnId, Hub, Input, Peer, Protocol, Reason, Result};
+use charkh::{ConnId, Hub, Input, Peer, Protocol, Reason, Result, Throttle};
 
 /// Pairs every client with a connection of its own to `upstream`.
 #[derive(Debug)]
@@ -26,6 +25,8 @@ pub struct Proxy {
     upstream: SocketAddr,
     /// Connections on their way up, which have no session yet, and the clients they are for.
     dialing: HashMap<ConnId, ConnId>,
+    /// While upstream is down every client would be a line.
+    complaints: Throttle,
 }
 
 /// One half of a pair.
@@ -39,7 +40,7 @@ pub struct Half {
 impl Proxy {
     /// To this address.
     pub fn new(upstream: SocketAddr) -> Self {
-        Self { upstream, dialing: HashMap::new() }
+        Self { upstream, dialing: HashMap::new(), complaints: Throttle::new(1) }
     }
 }
 
@@ -90,32 +91,33 @@ impl Protocol for Proxy {
         Ok(())
     }
 
-    fn closed(&mut self, hub: &mut Hub, _: ConnId, half: Half, reason: Reason) {
-        let Some(mut other) = hub.peer(half.other) else { return };
-        match reason {
-            Reason::Closed => other.close(),
-            // All it had to say is queued there, and must not be lost to what came after.
-            _ if half.whole => other.close(),
-            _ => other.abort(),
+    fn closed(&mut self, hub: &mut Hub, _: ConnId, half: Half, _: Reason) {
+        match hub.peer(half.other) {
+            // What it had to say is queued there, and is not lost to what came after.
+            Some(mut other) if half.whole => other.close(),
+            Some(mut other) => other.abort(),
+            None => {}
         }
     }
 
     fn connect_failed(&mut self, hub: &mut Hub, id: ConnId, reason: Reason) {
+        if self.complaints.allow(hub.now()).is_some() {
+            eprintln!("cannot connect to {}: {reason}", self.upstream);
+        }
         let client = self.dialing.remove(&id);
         if let Some(mut client) = client.and_then(|client| hub.peer(client)) {
-            eprintln!("{} is not there for {}: {reason}", self.upstream, client.addr());
             client.close();
         }
     }
 }
 
-fn main() -> io::Result<()> {
+fn main() -> Result {
     let args: Vec<String> = env::args().skip(1).collect();
     let [listen, upstream] = &args[..] else {
-        eprintln!("usage: proxy LISTEN UPSTREAM, as in: proxy localhost:7002 localhost:7001");
-        process::exit(2);
+        return Err("usage: proxy LISTEN UPSTREAM".into());
     };
-    let upstream = upstream.to_socket_addrs()?.next();
-    let upstream = upstream.ok_or_else(|| io::Error::other("UPSTREAM has no address"))?;
-    charkh::serve(listen, Proxy::new(upstream)).map(drop)
+    let mut addrs = upstream.to_socket_addrs().map_err(|e| format!("{upstream}: {e}"))?;
+    let upstream = addrs.next().ok_or_else(|| format!("{upstream} has no address"))?;
+    charkh::serve(listen, Proxy::new(upstream)).map_err(|e| format!("{listen}: {e}"))?;
+    Ok(())
 }

@@ -34,14 +34,18 @@ impl Buf {
         self.bytes.capacity()
     }
 
-    /// The first byte takes a block from the pool. What was consumed is reclaimed before the
-    /// storage grows, so it never holds more than twice what is pending.
+    /// The first byte takes a block from the pool, and one that does not fit takes a larger one.
+    /// What was consumed is reclaimed before that, so storage follows what is pending.
     pub(crate) fn push(&mut self, bytes: &[u8], pool: &mut Pool) {
-        if self.bytes.capacity() == 0 {
-            self.bytes = pool.block();
-        }
-        if self.head > 0 && self.bytes.len() + bytes.len() > self.bytes.capacity() {
-            self.bytes.drain(..self.head);
+        if self.bytes.len() + bytes.len() > self.bytes.capacity() {
+            let pending = self.len();
+            if self.head > 0 && pending + bytes.len() <= self.bytes.capacity() {
+                self.bytes.drain(..self.head);
+            } else {
+                let mut larger = pool.block(pending + bytes.len());
+                larger.extend_from_slice(self.pending());
+                pool.give_block(mem::replace(&mut self.bytes, larger));
+            }
             self.head = 0;
         }
         self.bytes.extend_from_slice(bytes);
@@ -94,10 +98,6 @@ impl Segment {
 }
 
 impl Output {
-    /// An own segment is not grown past this: moving what is already there would cost more than
-    /// another slice in the next write.
-    const SEGMENT_MAX: usize = 64 * 1024;
-
     pub(crate) fn is_empty(&self) -> bool {
         self.len == 0
     }
@@ -116,15 +116,15 @@ impl Output {
             return;
         }
         self.len += bytes.len();
-        if let Some(Segment::Own(tail)) = self.segments.back_mut()
-            && tail.len() + bytes.len() <= Self::SEGMENT_MAX.max(tail.capacity())
-        {
-            let before = tail.capacity();
-            tail.extend_from_slice(bytes);
-            self.capacity += tail.capacity() - before;
-            return;
+        let mut size = bytes.len();
+        if let Some(Segment::Own(tail)) = self.segments.back_mut() {
+            if tail.len() + bytes.len() <= tail.capacity() {
+                return tail.extend_from_slice(bytes);
+            }
+            // A segment never grows, for that would move what it holds; the next one is larger.
+            size = size.max((2 * tail.capacity()).min(Pool::LARGEST));
         }
-        let mut block = pool.block();
+        let mut block = pool.block(size);
         block.extend_from_slice(bytes);
         self.capacity += block.capacity();
         self.segments.push_back(Segment::Own(block));
@@ -212,33 +212,53 @@ impl Held {
     }
 }
 
-/// Spare storage. Last in, first out, so that the block that is warm in the cache goes out next.
+/// Spare storage, by powers of two. Last in, first out, so that the block that is warm in the cache
+/// goes out next.
 #[derive(Default)]
 pub(crate) struct Pool {
-    blocks: Vec<Vec<u8>>,
+    blocks: [Vec<Vec<u8>>; Self::SIZES],
+    /// Bytes in those.
+    kept: usize,
     // Boxes, because a connection's entry has room for a pointer only.
     #[allow(clippy::vec_box)]
     held: Vec<Box<Held>>,
 }
 
 impl Pool {
-    /// What a connection with something in waiting begins with.
-    const BLOCK: usize = 1024;
-    /// At most a mebibyte of blocks is kept for the next who needs one.
-    const BLOCKS_MAX: usize = 1024;
+    const SMALLEST: usize = 1 << 10;
+    const LARGEST: usize = 64 << 10;
+    const SIZES: usize = 7;
+    /// Bytes of blocks that are kept for the next who needs one.
+    const KEPT_MAX: usize = 1 << 20;
     /// Enough for one broadcast to ten thousand without an allocation.
     const HELD_MAX: usize = 16 * 1024;
 
-    fn block(&mut self) -> Vec<u8> {
-        self.blocks.pop().unwrap_or_else(|| Vec::with_capacity(Self::BLOCK))
+    /// An empty block with room for so many bytes, and at most twice as many.
+    fn block(&mut self, size: usize) -> Vec<u8> {
+        let size = size.next_power_of_two().max(Self::SMALLEST);
+        let spare = Self::class(size).and_then(|class| self.blocks[class].pop());
+        if let Some(block) = spare {
+            self.kept -= size;
+            return block;
+        }
+        Vec::with_capacity(size)
     }
 
-    /// A block that grew is let go, or one large reply would be kept for ever.
+    /// The largest are let go, or one long reply would be kept for ever.
     fn give_block(&mut self, mut block: Vec<u8>) {
-        if block.capacity() == Self::BLOCK && self.blocks.len() < Self::BLOCKS_MAX {
+        let size = block.capacity();
+        if let Some(class) = Self::class(size)
+            && self.kept + size <= Self::KEPT_MAX
+        {
             block.clear();
-            self.blocks.push(block);
+            self.kept += size;
+            self.blocks[class].push(block);
         }
+    }
+
+    fn class(size: usize) -> Option<usize> {
+        let fits = size.is_power_of_two() && (Self::SMALLEST..=Self::LARGEST).contains(&size);
+        fits.then(|| (size.ilog2() - Self::SMALLEST.ilog2()) as usize)
     }
 
     pub(crate) fn held(&mut self) -> Box<Held> {
@@ -249,6 +269,8 @@ impl Pool {
         held.input.clear(self);
         held.output.clear(self);
         held.wire.clear(self);
+        // Nothing of one connection may reach the next.
+        held.scanned = 0;
         if self.held.len() < Self::HELD_MAX {
             self.held.push(held);
         }
@@ -274,7 +296,8 @@ mod tests {
             assert_eq!(buf.len(), expected.len());
         }
         buf.consume(expected.len(), &mut pool);
-        assert_eq!((buf.capacity(), pool.blocks.len()), (0, 1));
+        assert_eq!(buf.capacity(), 0);
+        assert!(pool.kept > 0 && pool.kept <= Pool::KEPT_MAX);
     }
 
     #[test]
@@ -285,7 +308,7 @@ mod tests {
             let n = buf.len() - 1;
             buf.consume(n, &mut pool);
         }
-        assert_eq!(buf.capacity(), Pool::BLOCK);
+        assert_eq!(buf.capacity(), Pool::SMALLEST);
     }
 
     /// Every way to cut the queue into writes gives the same stream.
@@ -317,6 +340,22 @@ mod tests {
             assert_eq!(got, expected, "writes of {step}");
             assert_eq!(output.capacity(), 0);
         }
+    }
+
+    #[test]
+    fn case_067_blocks_are_used_again_and_long_ones_let_go() {
+        let mut pool = Pool::default();
+        for size in [1, 1024, 1025, 5000, 65_536, 65_537, 10 << 20] {
+            let block = pool.block(size);
+            assert!(block.capacity() >= size && block.capacity() < (2 * size).max(1025));
+            pool.give_block(block);
+        }
+        assert_eq!(pool.kept, 1024 + 2048 + 8192 + 65_536);
+        let many: Vec<_> = (0..100).map(|_| pool.block(65_536)).collect();
+        many.into_iter().for_each(|block| pool.give_block(block));
+        assert!(pool.kept <= Pool::KEPT_MAX);
+        pool.give_block(Vec::new());
+        assert!(pool.blocks.iter().flatten().all(|block| block.is_empty()));
     }
 
     #[test]

@@ -145,7 +145,7 @@ pub(crate) struct Conn {
     pub(crate) deadline: Option<Stamp>,
     /// When `Protocol::timer` is wanted.
     pub(crate) wake: Option<Stamp>,
-    /// Bytes thrown away since `close`.
+    /// Bytes thrown away while lingering.
     pub(crate) discarded: u32,
     /// The peer's IPv4 address, or where `Hub` keeps the longer one.
     ip: [u8; 4],

@@ -421,7 +421,7 @@ impl Hub {
             weight += held.map_or(0, |held| held.capacity());
         }
         assert_eq!(weight, self.weights.total());
-        assert_eq!(self.hot.id, None);
+        assert!(self.hot.id.is_none() && self.hot.bytes.is_empty(), "a reply has no owner");
         let born = self.stats.accepted + self.stats.connected + self.stats.connect_failed;
         assert!(self.stats.released <= born, "more ends than beginnings");
     }
@@ -485,9 +485,11 @@ impl Hub {
         self.touch(slot);
     }
 
-    /// What the kernel did not take of a hot reply moves to the connection's own buffer.
+    /// The reply is no longer hot: what the kernel did not take of it moves to the connection's own
+    /// buffer, and so does whatever is sent from here on. Nothing may stay behind in the shared
+    /// buffer, or the next connection would send it as its own.
     pub(crate) fn park_hot(&mut self, slot: u32) {
-        if self.hot_bytes(slot).is_empty() {
+        if self.hot.id.take_if(|id| id.slot == slot).is_none() || self.hot.bytes.is_empty() {
             return;
         }
         let bytes = std::mem::take(&mut self.hot.bytes);

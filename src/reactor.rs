@@ -671,11 +671,10 @@ impl<P: Protocol, N: Net> Reactor<P, N> {
             self.settle_connect(slot);
         }
         self.flush(slot);
-        // From here to the second write replies are gathered in the shared buffer.
+        // From here to the second write, which ends it, replies gather in the shared buffer.
         self.hub.hot.id = self.hub.conns[slot as usize].layer.is_none().then(|| self.hub.id(slot));
         let dry = self.receive(slot);
         self.flush(slot);
-        self.hub.hot.id = None;
         self.farewell(slot, dry);
         self.hub.rearm(slot);
         self.hub.touch(slot);
@@ -821,7 +820,9 @@ impl<P: Protocol, N: Net> Reactor<P, N> {
         if !conn.deaf() {
             return self.offer(slot, size);
         }
-        conn.discarded = conn.discarded.saturating_add(size as u32);
+        if conn.is_lingering() {
+            conn.discarded = conn.discarded.saturating_add(size as u32);
+        }
         if conn.discarded > config.linger_bytes {
             stats.linger_overflow += 1;
             self.hub.end(slot, Reason::Closed);

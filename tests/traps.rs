@@ -668,6 +668,75 @@ fn reading_can_go_on_while_output_is_full() {
 }
 
 #[test]
+fn what_drained_sends_is_its_own_connection_s() {
+    let mut script = on_data(|peer, input| {
+        match input.line(9)? {
+            Some(b"big") => peer.send(&[b'A'; 100_000]),
+            Some(_) => peer.send(b"hi"),
+            None => true,
+        };
+        Ok(())
+    });
+    script.drained = Box::new(|peer| {
+        peer.send(b"secret");
+        Ok(())
+    });
+    let mut reactor = world(script, 1, Config::default());
+    let (a, b) = (reactor.net().client(), reactor.net().client());
+    reactor.net().send(a, b"big\n");
+    settle(&mut reactor);
+    assert_eq!(reactor.net().receive(a).len(), 100_006);
+    reactor.net().send(b, b"small\n");
+    assert_eq!(read_all(&mut reactor, b), b"hi");
+}
+
+#[test]
+fn how_far_a_line_was_searched_is_forgotten_with_its_connection() {
+    let script = on_data(|peer, input| {
+        while let Some(line) = input.line(100)? {
+            peer.send(&[line, b"\n"].concat());
+        }
+        Ok(())
+    });
+    let mut reactor = world(script, 1, Config { write_stall: None, ..Config::default() });
+    let first = reactor.net().client();
+    reactor.net().send(first, &[b'x'; 50]);
+    settle(&mut reactor);
+    reactor.net().reset_client(first);
+    settle(&mut reactor);
+    let second = reactor.net().client();
+    reactor.net().set_window(second, 3); // its answer waits, in what the other one left
+    reactor.net().send(second, b"hello\n");
+    reactor.net().deliver_all();
+    settle(&mut reactor);
+    reactor.net().send(second, b"hi\n");
+    reactor.net().deliver_all();
+    settle(&mut reactor);
+    reactor.net().set_window(second, 300);
+    assert_eq!(read_all(&mut reactor, second), b"hello\nhi\n");
+}
+
+#[test]
+fn case_047_what_comes_before_the_last_answer_has_left_is_not_lingering() {
+    let script = on_data(|peer, _| {
+        peer.send(&[b'a'; 100]);
+        peer.close();
+        Ok(())
+    });
+    let limits = Config { linger_bytes: 500, ..Config::default() };
+    let mut reactor = world(script, 1, Config { write_stall: None, ..limits });
+    let client = reactor.net().client();
+    reactor.net().set_window(client, 3);
+    reactor.net().send(client, b"x");
+    settle(&mut reactor);
+    reactor.net().send(client, &[b'x'; 600]);
+    reactor.net().deliver_all();
+    settle(&mut reactor);
+    reactor.net().set_window(client, 1000);
+    assert_eq!(read_all(&mut reactor, client).len(), 100);
+}
+
+#[test]
 fn own_and_shared_bytes_leave_in_the_order_they_were_sent() {
     for window in [1, 7, 10_000] {
         let script = on_data(|peer, input| {

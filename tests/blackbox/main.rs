@@ -1,0 +1,22 @@
+//! The program from outside: real processes, real sockets, raw bytes. What a test claims here a
+//! stranger with a terminal could check. The numbers are those of the list of hostile cases.
+#![cfg(feature = "cli")]
+#![allow(clippy::unwrap_used)]
+#![cfg_attr(not(target_os = "linux"), allow(unused))]
+
+mod support;
+
+mod chat;
+mod deadlines;
+mod limits;
+#[cfg(target_os = "linux")]
+mod many;
+#[cfg(target_os = "linux")]
+mod memory;
+mod resets;
+mod send;
+#[cfg(unix)]
+mod signals;
+mod startup;
+mod streams;
+mod tutorial;

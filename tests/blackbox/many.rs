@@ -1,0 +1,66 @@
+//! Fifteen thousand at once.
+use std::{io::Write, net::TcpStream};
+
+use crate::support::{Server, connect, read};
+
+const CONNECTIONS: usize = 15_000;
+
+/// Everybody says something, then everybody hears it.
+fn exchange(clients: &mut [TcpStream], salt: usize) {
+    let message = |n: usize| format!("{salt} {n:6}");
+    for (n, client) in clients.iter_mut().enumerate() {
+        client.write_all(message(n).as_bytes()).unwrap();
+    }
+    for (n, client) in clients.iter_mut().enumerate() {
+        let message = message(n);
+        assert_eq!(read(client, message.len()), message.as_bytes());
+    }
+}
+
+#[test]
+fn case_064_fifteen_thousand_at_once_cost_little_and_leave_nothing() {
+    let descriptors = rlimit::increase_nofile_limit(u64::MAX).unwrap();
+    // Other tests run beside this one, in this process.
+    let enough = CONNECTIONS as u64 + 3000;
+    assert!(descriptors >= enough, "only {descriptors} descriptors: raise the hard limit (ulimit)");
+
+    let server = Server::new("--protocol echo");
+    let baseline = server.baseline();
+    let mut clients: Vec<TcpStream> = Vec::new();
+    let grow = |clients: &mut Vec<TcpStream>, size| {
+        while clients.len() < size {
+            let from = clients.len();
+            let to = size.min(from + 500);
+            clients.extend((from..to).map(|_| connect(server.addr)));
+            exchange(&mut clients[from..to], 0);
+        }
+    };
+
+    grow(&mut clients, 500);
+    let before = server.running.memory();
+    grow(&mut clients, CONNECTIONS);
+    let after = server.running.memory();
+    assert_eq!(server.running.descriptors(), baseline + CONNECTIONS);
+    let each = after.saturating_sub(before) as f64 / (CONNECTIONS - 500) as f64;
+    println!("{each:.1} bytes of memory for each idle connection");
+    // In a debug build mio keeps more with each socket.
+    let most = if cfg!(debug_assertions) { 200.0 } else { 80.0 };
+    assert!(each <= most, "{each:.1} bytes for each idle connection");
+
+    server.running.assert_rests();
+    exchange(&mut clients, 1);
+    exchange(&mut clients, 2);
+
+    // Half in good order, half with a word that nobody will hear the answer of.
+    for (n, client) in clients.iter_mut().enumerate() {
+        if n % 2 == 0 {
+            client.write_all(b"bye").unwrap();
+        }
+    }
+    drop(clients);
+    server.assert_baseline(baseline);
+    server.check_echo();
+    server.running.assert_rests();
+    let log = server.stop();
+    assert!(log.len() < 20, "{log:#?}");
+}

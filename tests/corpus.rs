@@ -1,0 +1,30 @@
+//! What the fuzz targets found worth keeping, asked again: one input after the other goes through
+//! the same checks. How to find more of them is in the fuzz folder's README.
+#[allow(dead_code, unreachable_pub)]
+#[path = "../fuzz/src/lib.rs"]
+mod oracles;
+
+use std::{fs, path::Path};
+
+fn replay(target: &str, run: fn(&[u8])) {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus").join(target);
+    let mut paths: Vec<_> =
+        fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+    paths.sort();
+    assert!(paths.len() > 10, "where is the corpus of {target}?");
+    for path in paths {
+        // Shown only if this one fails.
+        println!("{}", path.display());
+        run(&fs::read(path).unwrap());
+    }
+}
+
+#[test]
+fn codecs() {
+    replay("codecs", oracles::codecs::run);
+}
+
+#[test]
+fn connection() {
+    replay("connection", oracles::connection::run);
+}
