@@ -277,10 +277,9 @@ impl Protocol for Frames {
     }
 }
 
-/// A frame that is longer than a block of the pool costs its own growth: what grew is let go, or
-/// one long frame would be kept for ever.
+/// A message that grows from block to larger block gives each back to the pool.
 #[test]
-fn long_frames_in_two_pieces_cost_no_more_than_their_growth() {
+fn long_frames_in_two_pieces() {
     let codec = LengthPrefixed::new(1 << 20);
     let mut bytes = Vec::new();
     codec.encode(&[7; 16 << 10], &mut bytes).unwrap();
@@ -294,7 +293,7 @@ fn long_frames_in_two_pieces_cost_no_more_than_their_growth() {
         }
         world.receive(0, 1);
     });
-    assert!(count <= 3 * ROUNDS as u64, "{count}");
+    assert_eq!(count, 0);
 }
 
 /// The least that a layer can be.
