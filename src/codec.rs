@@ -241,7 +241,7 @@ mod tests {
 
     const WIDTHS: [Width; 5] = [Width::U8, Width::U16, Width::U24, Width::U32, Width::U64];
 
-    fn all_frames<D: Decode>(codec: &mut D, bytes: &[u8]) -> Vec<Vec<u8>>
+    fn all_frames<D>(codec: &mut D, bytes: &[u8]) -> Vec<Vec<u8>>
     where
         for<'a> D: Decode<Frame<'a> = &'a [u8]>,
     {

@@ -1,5 +1,7 @@
 //! What goes wrong in loops like this one, trap by trap, each in a world that falls into it if the
 //! loop does. The numbers are those of the list of hostile cases.
+#![allow(clippy::field_reassign_with_default)] // a script is the usual one, but for a line
+
 mod common;
 
 use std::{

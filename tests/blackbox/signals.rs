@@ -135,16 +135,17 @@ fn hold_up(server: &Server) -> TcpStream {
     client.set_nonblocking(true).unwrap();
     let piece = [b'x'; 64 << 10];
     // The server has stopped reading when it takes no more for a while.
-    let mut full = 0;
+    let (mut taken, mut full) = (0, 0);
     while full < 100 {
         match (&client).write(&piece) {
-            Ok(_) => full = 0,
+            Ok(size) => (taken, full) = (taken + size, 0),
             Err(_) => {
                 full += 1;
                 thread::sleep(std::time::Duration::from_millis(1));
             }
         }
     }
+    assert!(taken > 0);
     client
 }
 
