@@ -311,16 +311,15 @@ impl Conn {
     }
 
     pub(crate) fn wants_read(&self) -> bool {
-        if self.state != State::Up || self.theirs_over() {
-            return false;
-        }
-        // A failed socket is read whoever has paused it: nobody else would ever notice.
-        self.failed() || self.wants_bytes() && (self.readable() || self.reoffer())
+        // A failed socket is looked at even if nobody wants its bytes: nothing else would notice.
+        self.state == State::Up
+            && (self.failed() || self.wants_bytes() && (self.readable() || self.reoffer()))
     }
 
-    /// Bytes may go to the protocol, or to nobody once it has closed.
+    /// There may be bytes, and they may go to the protocol, or to nobody once it has closed.
     pub(crate) fn wants_bytes(&self) -> bool {
-        self.deaf() || !self.paused() && (self.read_while_full() || !self.full())
+        !self.theirs_over()
+            && (self.deaf() || !self.paused() && (self.read_while_full() || !self.full()))
     }
 
     pub(crate) fn wants_write(&self) -> bool {

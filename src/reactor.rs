@@ -467,17 +467,24 @@ impl<P: Protocol, N: Net> Reactor<P, N> {
             Stopping::Draining { until_ms, swept, end, last } => {
                 let next = swept.saturating_add(SWEEP_MAX).min(end);
                 for slot in swept..next {
-                    if let Some(conn) = self.hub.conns.get_mut(slot as usize)
-                        && conn.serial.wrapping_sub(last) as i32 <= 0
-                    {
-                        conn.set_readable(true);
-                        self.hub.touch(slot);
-                    }
+                    self.look_once_more(slot, last);
                 }
                 self.hub.stopping = Stopping::Draining { until_ms, swept: next, end, last };
             }
             Stopping::AtOnce => self.end_all(),
         }
+    }
+
+    fn look_once_more(&mut self, slot: u32, last: u32) {
+        let Some(conn) = self.hub.conns.get_mut(slot as usize) else { return };
+        if conn.serial.wrapping_sub(last) as i32 > 0 {
+            return;
+        }
+        if conn.theirs_over() {
+            return self.farewell(slot, true); // there is nothing more to come
+        }
+        conn.set_readable(true);
+        self.hub.touch(slot);
     }
 
     fn end_all(&mut self) {
@@ -709,7 +716,7 @@ impl<P: Protocol, N: Net> Reactor<P, N> {
         if !conn.is_quiet() || conn.told_to_stop() {
             return;
         }
-        if !dry {
+        if !dry && !conn.theirs_over() {
             return conn.set_readable(true);
         }
         conn.set_told_to_stop(true);

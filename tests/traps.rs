@@ -341,6 +341,22 @@ fn case_034_a_reset_is_noticed_while_reading_is_paused() {
 }
 
 #[test]
+fn case_034_a_reset_is_noticed_after_the_end_too() {
+    let mut script = Script::default();
+    script.eof = Box::new(|_| Ok(())); // our half stays open, with nothing to say
+    let diary = script.diary.clone();
+    let mut reactor = world(script, 1, Config::default());
+    let client = reactor.net().client();
+    reactor.net().finish_client(client);
+    settle(&mut reactor);
+    assert_eq!((diary.count("eof with 0"), reactor.hub().len()), (1, 1));
+    reactor.net().reset_client(client);
+    settle(&mut reactor);
+    assert!(reactor.hub().is_empty());
+    assert_eq!(diary.lines().len(), 3);
+}
+
+#[test]
 fn resuming_offers_again_what_was_not_taken() {
     let mut first = true;
     let script = Script {
@@ -1452,6 +1468,21 @@ fn case_086_a_connection_that_comes_while_stopping_is_waited_for() {
     settle(&mut reactor);
     assert_eq!(reactor.net().receive(new), b"hello");
     assert!(reactor.is_done());
+}
+
+#[test]
+fn a_connection_whose_peer_has_finished_is_told_of_the_stop_too() {
+    let mut script = Script::default();
+    script.eof = Box::new(|_| Ok(())); // our half stays open, with nothing to say
+    let diary = script.diary.clone();
+    let mut reactor = world(script, 1, Config::default());
+    let client = reactor.net().client();
+    reactor.net().finish_client(client);
+    settle(&mut reactor);
+    reactor.hub().stop();
+    settle(&mut reactor);
+    assert_eq!(diary.lines(), ["open", "eof with 0", "stopping", "closed"]);
+    assert_eq!(reactor.net().now(), Duration::ZERO);
 }
 
 #[test]

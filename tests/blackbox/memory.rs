@@ -124,7 +124,8 @@ fn case_038_of_many_who_never_read_the_heaviest_go_and_the_polite_stay() {
         polite.iter_mut().for_each(|client| echo(client, b"am I served?"));
     }
     polite.iter_mut().for_each(|client| echo(client, b"I am"));
-    peak.assert_within((1 << 20) + SLACK);
+    // What went is kept for the next, up to a MiB of it. Without a limit it would be 8 MiB.
+    peak.assert_within((2 << 20) + SLACK);
     server.running.signal("USR1");
     let line = server.running.stdout.find("seconds ");
     let (_, ended) = line.split_once(" ended_out_of_memory ").unwrap_or_default();
