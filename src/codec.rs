@@ -76,7 +76,7 @@ impl std::error::Error for FrameError {}
 /// assert_eq!(input.frame(&mut lines)?, Some(&b"one"[..]));
 /// assert_eq!(input.frame(&mut lines)?, Some(&b"two"[..]));
 /// assert_eq!(input.frame(&mut lines)?, None);
-/// # charkh::Result::Ok(())
+/// # Ok::<(), charkh::Fault>(())
 /// ```
 #[derive(Clone, Copy, Debug)]
 pub struct Lines {
@@ -111,7 +111,7 @@ impl Decode for Lines {
 /// let mut codec = Delimited { end: b"--", max: 80 };
 /// assert_eq!(input.frame(&mut codec)?, Some(&b"one"[..]));
 /// assert_eq!(input.frame(&mut codec)?, Some(&b"two"[..]));
-/// # charkh::Result::Ok(())
+/// # Ok::<(), charkh::Fault>(())
 /// ```
 #[derive(Clone, Copy, Debug)]
 pub struct Delimited<'d> {
@@ -168,7 +168,7 @@ pub enum Width {
 /// let mut codec = LengthPrefixed::new(1024); // four bytes, big-endian
 /// assert_eq!(input.frame(&mut codec)?, Some(&b"hello"[..]));
 /// assert_eq!(input.frame(&mut codec)?, None);
-/// # charkh::Result::Ok(())
+/// # Ok::<(), charkh::Fault>(())
 /// ```
 #[derive(Clone, Copy, Debug)]
 pub struct LengthPrefixed {

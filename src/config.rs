@@ -64,7 +64,7 @@ pub struct Config {
     /// Bytes of memory that all connections together may hold, unread and unsent; a payload that
     /// is shared counts for each that still has to send it. Above it the heaviest connection, give
     /// or take a fifth, ends with [`OutOfMemory`](crate::Reason::OutOfMemory), and the next, until
-    /// it fits. Default 1 GiB.
+    /// it fits. Up to a mebibyte of spare blocks is kept beside it. Default 1 GiB.
     pub memory_max: usize,
 
     /// How long a connection may go without a byte, either way. Default: for ever.

@@ -14,7 +14,7 @@ use crate::{
 /// assert_eq!(input.line(80)?, Some(&b"GET x"[..]));
 /// assert_eq!(input.line(80)?, None); // the rest of it has not come
 /// assert_eq!(input.peek(), b"GET ");
-/// # charkh::Result::Ok(())
+/// # Ok::<(), charkh::Fault>(())
 /// ```
 #[derive(Debug)]
 pub struct Input<'a> {

@@ -243,6 +243,11 @@ struct Sockets {
     /// The kernel's buffer for what is sent [default: the system's own].
     #[arg(long, value_name = "SIZE", value_parser = size_within(1, i32::MAX as usize))]
     send_buffer: Option<Size>,
+    /// What the kernel takes beyond what the client has room for: little, so that a slow reader
+    /// can be told from one who has stopped (Linux).
+    #[arg(long, value_name = "SIZE|off",
+        default_value_t = Maybe(usual().sockets.unsent_max.map(Size)))]
+    unsent_max: Maybe<Size>,
 }
 
 #[derive(Debug, clap::Args)]
@@ -310,6 +315,7 @@ impl ServeArgs {
                 keepalive: when(sockets.keepalive),
                 recv_buffer: sockets.recv_buffer.map(|Size(size)| size),
                 send_buffer: sockets.send_buffer.map(|Size(size)| size),
+                unsent_max: sockets.unsent_max.0.map(|Size(size)| size),
             },
         }
     }
@@ -379,7 +385,7 @@ mod tests {
               --memory-max 13 --idle 14s --first-byte 15s --write-stall off --lifetime 16s \
               --connect-timeout off --linger 17s --linger-bytes 18 --grace 19s --slow-turn 20s \
               --backlog 21 --reuse-port --only-v6 --no-delay false --keepalive 22s \
-              --recv-buffer 23 --send-buffer 24"
+              --recv-buffer 23 --send-buffer 24 --unsent-max 25"
                 .split_whitespace()
                 .collect::<Vec<_>>(),
         );

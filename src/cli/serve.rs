@@ -72,6 +72,7 @@ fn run_loop<P: Protocol>(
                 Wish::Stop if reactor.hub().is_stopping() => {}
                 Wish::Stop => reactor.hub().stop(),
                 Wish::Reload => info!("SIGHUP: there is nothing to load again"),
+                Wish::Nothing => {}
                 Wish::Report => out.line(report::totals(reactor.hub(), now)),
             }
         }

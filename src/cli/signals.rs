@@ -12,6 +12,8 @@ pub(crate) enum Wish {
     Reload,
     /// SIGUSR1.
     Report,
+    /// SIGUSR2, which would end the process if nobody watched it.
+    Nothing,
 }
 
 #[cfg(unix)]
@@ -26,17 +28,18 @@ mod unix {
 
     use charkh::net::Os;
     use signal_hook::{
-        consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1},
+        consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1, SIGUSR2},
         flag,
     };
 
     use super::Wish;
 
-    const WATCHED: [(i32, Wish); 4] = [
+    const WATCHED: [(i32, Wish); 5] = [
         (SIGTERM, Wish::Stop),
         (SIGINT, Wish::Stop),
         (SIGHUP, Wish::Reload),
         (SIGUSR1, Wish::Report),
+        (SIGUSR2, Wish::Nothing),
     ];
 
     /// The exit code of somebody who was asked twice.

@@ -138,6 +138,10 @@ fn set_options(socket: &SockRef<'_>, options: &SocketOptions) -> io::Result<()> 
     if let Some(size) = options.send_buffer {
         socket.set_send_buffer_size(size)?;
     }
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    if let Some(size) = options.unsent_max {
+        socket.set_tcp_notsent_lowat(u32::try_from(size).unwrap_or(u32::MAX))?;
+    }
     Ok(())
 }
 

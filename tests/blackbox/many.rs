@@ -5,6 +5,19 @@ use crate::support::{Server, connect, read};
 
 const CONNECTIONS: usize = 15_000;
 
+/// As many as a small machine has descriptors for, but all of them where it is decided what lands.
+/// Other tests run beside this one, in this process.
+fn affordable() -> usize {
+    let descriptors = rlimit::increase_nofile_limit(u64::MAX).unwrap();
+    let left = usize::try_from(descriptors).unwrap_or(usize::MAX).saturating_sub(3000);
+    let ci = std::env::var_os("CI").is_some();
+    assert!(left >= if ci { CONNECTIONS } else { 1000 }, "only {descriptors} descriptors");
+    if left < CONNECTIONS {
+        eprintln!("tested with {left} connections: only {descriptors} descriptors");
+    }
+    left.min(CONNECTIONS)
+}
+
 /// Everybody says something, then everybody hears it.
 fn exchange(clients: &mut [TcpStream], salt: usize) {
     let message = |n: usize| format!("{salt} {n:6}");
@@ -19,11 +32,7 @@ fn exchange(clients: &mut [TcpStream], salt: usize) {
 
 #[test]
 fn case_064_fifteen_thousand_at_once_cost_little_and_leave_nothing() {
-    let descriptors = rlimit::increase_nofile_limit(u64::MAX).unwrap();
-    // Other tests run beside this one, in this process.
-    let enough = CONNECTIONS as u64 + 3000;
-    assert!(descriptors >= enough, "only {descriptors} descriptors: raise the hard limit (ulimit)");
-
+    let connections = affordable();
     let server = Server::new("--protocol echo");
     let baseline = server.baseline();
     let mut clients: Vec<TcpStream> = Vec::new();
@@ -38,10 +47,10 @@ fn case_064_fifteen_thousand_at_once_cost_little_and_leave_nothing() {
 
     grow(&mut clients, 500);
     let before = server.running.memory();
-    grow(&mut clients, CONNECTIONS);
+    grow(&mut clients, connections);
     let after = server.running.memory();
-    assert_eq!(server.running.descriptors(), baseline + CONNECTIONS);
-    let each = after.saturating_sub(before) as f64 / (CONNECTIONS - 500) as f64;
+    assert_eq!(server.running.descriptors(), baseline + connections);
+    let each = after.saturating_sub(before) as f64 / (connections - 500) as f64;
     println!("{each:.1} bytes of memory for each idle connection");
     // In a debug build mio keeps more with each socket.
     let most = if cfg!(debug_assertions) { 200.0 } else { 80.0 };

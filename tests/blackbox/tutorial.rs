@@ -5,7 +5,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::support::{BINARY, Running, Server, address_in, python, read, read_to_end, run};
+use crate::support::{
+    BINARY, Running, Server, address_in, is_without_python, python, read, read_to_end, run,
+};
 
 const CLIENT: &str = r#"
 import socket, sys
@@ -34,6 +36,9 @@ s.close()
 
 #[test]
 fn the_classic_client_is_greeted() {
+    if is_without_python() {
+        return;
+    }
     let server = Server::new("");
     let port = server.addr.port().to_string();
     for _ in 0..2 {
@@ -54,6 +59,9 @@ fn the_classic_client_is_greeted() {
 
 #[test]
 fn the_classic_server_is_understood() {
+    if is_without_python() {
+        return;
+    }
     let mut classic = Running::new(&mut python(SERVER, &[]));
     let addr = address_in(&classic.stdout.find("listening on "));
     let to = addr.to_string();
