@@ -89,11 +89,14 @@ impl Segment {
         }
     }
 
+    /// Its place in the queue, which may have grown to twice what it needs, counts too: a million
+    /// short payloads are more than their bytes.
     fn capacity(&self) -> usize {
-        match self {
-            Segment::Own(bytes) => bytes.capacity(),
-            Segment::Shared(bytes) => bytes.len(),
-        }
+        2 * size_of::<Self>()
+            + match self {
+                Segment::Own(bytes) => bytes.capacity(),
+                Segment::Shared(bytes) => bytes.len(),
+            }
     }
 }
 
@@ -126,8 +129,7 @@ impl Output {
         }
         let mut block = pool.block(size);
         block.extend_from_slice(bytes);
-        self.capacity += block.capacity();
-        self.segments.push_back(Segment::Own(block));
+        self.append(Segment::Own(block));
     }
 
     pub(crate) fn push_shared(&mut self, payload: Arc<[u8]>) {
@@ -135,8 +137,12 @@ impl Output {
             return;
         }
         self.len += payload.len();
-        self.capacity += payload.len();
-        self.segments.push_back(Segment::Shared(payload));
+        self.append(Segment::Shared(payload));
+    }
+
+    fn append(&mut self, segment: Segment) {
+        self.capacity += segment.capacity();
+        self.segments.push_back(segment);
     }
 
     /// The bytes at the front, as slices for one vectored write of at most `max` bytes.

@@ -4,6 +4,9 @@
 //! A codec is given bytes and says "a frame, this long" or "not yet, I have looked this far". It
 //! does no I/O and keeps no bytes. Memory therefore follows the bytes that have come, never the
 //! length that somebody promised, and a frame that comes one byte at a time is searched once.
+//!
+//! A codec's `max` should not be above [`Config::input_max`](crate::Config::input_max) (by default
+//! 1 MiB), which bounds what a connection keeps of a frame that is not whole.
 use std::fmt;
 
 use crate::Result;

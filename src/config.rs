@@ -26,7 +26,9 @@ pub enum WhenFull {
 /// ```
 #[derive(Clone, Debug)]
 pub struct Config {
-    /// Connections at once, in both directions. Default 1 000 000.
+    /// Connections at once, in both directions. Default 1 000 000. The process must be allowed as
+    /// many descriptors, which is the program's to arrange; where it is not, accepting waits for
+    /// one.
     pub conns_max: usize,
     /// Connections at once from one IPv4 address, or one IPv6 network of 64 bits. Default: no
     /// limit. One more is closed as soon as it is accepted.
@@ -54,7 +56,8 @@ pub struct Config {
     /// it the connection ends with [`InputOverflow`](crate::Reason::InputOverflow). Default 1 MiB.
     pub input_max: usize,
     /// Bytes that one connection may have unsent. The `send` that would go above it ends the
-    /// connection with [`OutputOverflow`](crate::Reason::OutputOverflow). Default 16 MiB.
+    /// connection with [`OutputOverflow`](crate::Reason::OutputOverflow), so it must be more than
+    /// one answer, and more than what one read may be answered with. Default 16 MiB.
     pub output_max: usize,
     /// Bytes unsent above which nothing more is read from this connection. Default 64 KiB.
     pub output_high: usize,

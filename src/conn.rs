@@ -221,6 +221,7 @@ macro_rules! bits {
     };
 }
 
+// All sixteen are taken: the next one costs a wider field, and the assertions below a thought.
 bits! {
     /// What the last edges told, until a call would block.
     readable, set_readable = 0;
@@ -338,7 +339,7 @@ impl Conn {
             && self.ours != Ours::Finishing
             && !self.deaf()
             && !self.paused()
-            && !self.readable()
+            && (self.theirs_over() || !self.readable())
             && !self.has_input()
             && !self.has_unsent()
     }
@@ -406,9 +407,22 @@ impl Conn {
         if let Some(at) = self.deadline {
             each(at, Due::End(Reason::Deadline));
         }
-        if let Some(at) = self.wake {
+        // A connection that is not up yet has no session to wake.
+        if let Some(at) = self.wake.filter(|_| self.state == State::Up) {
             each(at, Due::Wake);
         }
+    }
+
+    /// It is about to be served, and that may show that this deadline was kept after all: what
+    /// the kernel has told is not judged before it was looked at.
+    pub(crate) fn may_yet_keep(&self, deadline: &Due) -> bool {
+        self.queued()
+            && match deadline {
+                Due::End(Reason::Idle) => self.readable() || self.writable() && self.has_unsent(),
+                Due::End(Reason::FirstByte) => self.readable(),
+                Due::End(Reason::WriteStalled | Reason::ConnectTimeout) => self.writable(),
+                _ => false,
+            }
     }
 
     /// When waiting output last moved; `None` if none waits.

@@ -84,7 +84,7 @@ impl<P> Handle<P> {
     /// [`Hub::stop`], from here.
     ///
     /// # Errors
-    /// [`Stopped`], if that has happened already.
+    /// [`Stopped`], if the reactor is gone. While it is stopping, asking again ends it at once.
     pub fn stop(&self) -> Result<(), Stopped> {
         self.run(|_, hub| hub.stop())
     }
@@ -106,7 +106,8 @@ impl<P> fmt::Debug for Handle<P> {
 impl<P> Jobs<P> {
     /// A new look at the queue. Clear, then drain: whoever pushes from here on wakes again.
     pub(crate) fn begin(&mut self) {
-        self.woken.store(false, Ordering::Release);
+        // A swap, not a store: what was pushed before it by others is seen by what follows.
+        self.woken.swap(false, Ordering::AcqRel);
         self.more = false;
     }
 

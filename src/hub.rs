@@ -61,6 +61,9 @@ pub struct Hub {
     pub(crate) longest_turn: Duration,
     patience: Patience,
     now: Duration,
+    /// The last time that was read in this turn: deadlines count from it, or a callback that took
+    /// its time would make those that are armed after it come early.
+    clock: Duration,
     serial: u32,
     /// Where layers write, one after the other.
     sealed: Vec<u8>,
@@ -76,6 +79,9 @@ pub(crate) struct Hot {
     pub(crate) id: Option<ConnId>,
     pub(crate) bytes: Vec<u8>,
 }
+
+/// Payloads up to this many bytes are copied rather than shared.
+const SHARED_MIN: usize = 64;
 
 impl Hot {
     /// One long reply must not keep its memory for ever.
@@ -100,8 +106,10 @@ pub(crate) enum Stopping {
         end: u32,
         last: u32,
     },
-    /// Everybody out.
+    /// Asked for a second time.
     AtOnce,
+    /// Everybody was shown out.
+    Over,
 }
 
 impl fmt::Debug for Hub {
@@ -134,6 +142,7 @@ impl Hub {
             tick_at: None,
             longest_turn: Duration::ZERO,
             now,
+            clock: now,
             serial: 0,
             sealed: Vec::new(),
             long_addrs: Slab::new(),
@@ -182,10 +191,17 @@ impl Hub {
 
     /// Open a connection. [`Protocol::open`](crate::Protocol::open) or
     /// [`Protocol::connect_failed`](crate::Protocol::connect_failed) will tell, exactly once.
-    /// What is sent before that leaves when the connection is up.
+    /// What is sent before that leaves when the connection is up. Beyond
+    /// [`Config::conns_max`] it fails with [`Reason::OutOfRoom`].
+    ///
+    /// Whoever tries again when it failed waits in between, with [`tick_in`](Hub::tick_in), or
+    /// turns the wheel without pause. After a second [`stop`](Hub::stop) nothing is begun any
+    /// more, and no callback follows: the name that is returned is nobody's.
     pub fn connect(&mut self, addr: SocketAddr) -> ConnId {
-        let state = State::Dialing;
-        let id = self.insert(state, Conn::OUTBOUND, addr);
+        if matches!(self.stopping, Stopping::AtOnce | Stopping::Over) {
+            return ConnId { slot: u32::MAX, serial: 0 };
+        }
+        let id = self.insert(State::Dialing, Conn::OUTBOUND, addr);
         if self.conns.len() > self.config.conns_max {
             self.end(id.slot, Reason::OutOfRoom);
         } else {
@@ -197,7 +213,9 @@ impl Hub {
     /// [`connect`](Hub::connect), with a [`Layer`] between the wire and the protocol.
     pub fn connect_through(&mut self, addr: SocketAddr, layer: Box<dyn Layer>) -> ConnId {
         let id = self.connect(addr);
-        self.conns[id.slot as usize].layer = Some(Box::new(Layered(layer)));
+        if let Some(conn) = self.conns.get_mut(id.slot as usize) {
+            conn.layer = Some(Box::new(Layered(layer)));
+        }
         id
     }
 
@@ -214,6 +232,7 @@ impl Hub {
     pub fn stop(&mut self) {
         self.stopping = match self.stopping {
             Stopping::No => Stopping::Asked,
+            Stopping::Over => Stopping::Over,
             _ => Stopping::AtOnce,
         };
     }
@@ -266,23 +285,28 @@ impl Hub {
 impl Hub {
     pub(crate) fn set_now(&mut self, now: Duration) {
         self.now = now;
+        self.clock = now;
+    }
+
+    pub(crate) fn set_clock(&mut self, clock: Duration) {
+        self.clock = clock;
     }
 
     pub(crate) fn now_ms(&self) -> u64 {
         self.now.as_millis() as u64
     }
 
-    /// The millisecond that begins at, or first after, this much later than now, and is never now
+    /// The millisecond that begins at, or first after, this much later, and is never now
     /// itself: what a timer arms is not due before the next turn. `None`: never.
     pub(crate) fn ms_after(&self, after: Duration) -> Option<u64> {
         whole_ms(after)?;
-        let at = (self.now + after).as_nanos().div_ceil(1_000_000) as u64;
+        let at = (self.clock + after).as_nanos().div_ceil(1_000_000) as u64;
         Some(at.max(self.now_ms() + 1))
     }
 
     /// A time of something that happens now.
     pub(crate) fn stamp(&self) -> Stamp {
-        stamp(self.now_ms() + 1)
+        stamp(self.clock.as_millis() as u64 + 1)
     }
 
     /// What is due now.
@@ -379,16 +403,18 @@ impl Hub {
         }
     }
 
-    /// Count this connection for its address; `false` if that has as many as it may.
-    pub(crate) fn count(&mut self, slot: u32) -> bool {
-        let Some(max) = self.config.conns_per_ip else { return true };
-        let count = self.per_ip.entry(network(self.addr(slot).ip())).or_default();
-        if *count == max {
-            return false;
+    /// One more from there would be more than may be.
+    pub(crate) fn has_enough_from(&self, ip: IpAddr) -> bool {
+        let max = self.config.conns_per_ip;
+        max.is_some_and(|max| self.per_ip.get(&network(ip)).is_some_and(|&count| count >= max))
+    }
+
+    /// Count this connection for its address.
+    pub(crate) fn count(&mut self, slot: u32) {
+        if self.config.conns_per_ip.is_some() {
+            *self.per_ip.entry(network(self.addr(slot).ip())).or_default() += 1;
+            self.conns[slot as usize].set_counted(true);
         }
-        *count += 1;
-        self.conns[slot as usize].set_counted(true);
-        true
     }
 
     fn uncount(&mut self, slot: u32) {
@@ -453,14 +479,20 @@ impl Hub {
     /// above the watermark pauses reading from it.
     pub(crate) fn admit(&mut self, slot: u32, more: usize) -> bool {
         let unsent = self.unsent(slot).saturating_add(more);
-        let conn = &mut self.conns[slot as usize];
+        let conn = &self.conns[slot as usize];
         if conn.state == State::Ended || conn.ours != Ours::Open {
             return false;
         }
+        self.limit_output(slot, unsent)
+    }
+
+    /// The hard limit and the watermark, for this much unsent. `false` if it was too much.
+    pub(crate) fn limit_output(&mut self, slot: u32, unsent: usize) -> bool {
         if unsent > self.config.output_max {
             self.end(slot, Reason::OutputOverflow);
             return false;
         }
+        let conn = &mut self.conns[slot as usize];
         if unsent > self.config.output_high && !conn.full() {
             conn.set_full(true);
             self.stats.output_full += 1;
@@ -479,6 +511,10 @@ impl Hub {
     }
 
     pub(crate) fn push_shared(&mut self, slot: u32, payload: &std::sync::Arc<[u8]>) {
+        // To keep a place for so little would cost more than to copy it.
+        if payload.len() <= SHARED_MIN {
+            return self.push_output(slot, payload);
+        }
         // What was sent before goes before.
         self.park_hot(slot);
         self.hold(slot, |held, _| held.output.push_shared(payload.clone()));
@@ -563,8 +599,8 @@ impl Hub {
         self.stats.bytes_out += n as u64;
         let now = self.stamp();
         let conn = &mut self.conns[slot as usize];
-        // Until the peer's first byte the clock that runs is the one that waits for it.
-        if n > 0 && (conn.heard() || conn.listener == Conn::OUTBOUND) {
+        // Where the peer's first byte is waited for, that clock runs from the beginning.
+        if n > 0 && (conn.heard() || self.config.first_byte.is_none()) {
             conn.active = now;
         }
         if !conn.has_unsent() {
@@ -610,6 +646,7 @@ impl Hub {
             });
         }
         wire.clear();
+        wire.shrink_to(Hot::KEEP_MAX);
         self.sealed = wire;
         result
     }

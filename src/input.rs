@@ -88,7 +88,8 @@ impl<'a> Input<'a> {
         }
     }
 
-    /// Take the next line, of at most `max` bytes, without its LF or CRLF.
+    /// Take the next line, of at most `max` bytes, without its LF or CRLF. (A line, like any frame,
+    /// longer than [`Config::input_max`](crate::Config::input_max) never becomes whole.)
     ///
     /// # Errors
     /// [`FrameError::TooLong`](crate::codec::FrameError::TooLong), as soon as that many bytes

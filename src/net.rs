@@ -53,8 +53,8 @@ pub struct Event {
     pub failed: bool,
 }
 
-/// How sockets are set up. All of it is applied before `listen` or `connect`; accepted
-/// connections inherit from their listener.
+/// How sockets are set up. Accepted connections have it from their listener; outbound ones as soon
+/// as they have begun to connect.
 #[derive(Clone, Debug)]
 pub struct SocketOptions {
     /// Connections that the kernel may hold ready for `accept`. The kernel cuts it to its own

@@ -30,16 +30,18 @@ impl<'a> Peer<'a> {
         if open && !bytes.is_empty() {
             self.hub.push_output(self.id.slot, bytes);
         }
-        open
+        // It may have been what was too much for all together.
+        open && self.conn().state != State::Ended
     }
 
-    /// Queue a payload that others are sent too. It is kept once, however many it waits for.
+    /// Queue a payload that others are sent too. It is kept once, however many it waits for; only
+    /// one of 64 bytes or less is copied, which costs less. Otherwise like [`send`](Peer::send).
     pub fn send_shared(&mut self, payload: &Arc<[u8]>) -> bool {
         let open = self.hub.admit(self.id.slot, payload.len());
         if open && !payload.is_empty() {
             self.hub.push_shared(self.id.slot, payload);
         }
-        open
+        open && self.conn().state != State::Ended
     }
 
     /// Say no more: the peer reads our end after all that was sent. It may go on sending, and is
@@ -52,7 +54,8 @@ impl<'a> Peer<'a> {
         }
     }
 
-    /// [`finish`](Peer::finish), and hear no more: no callback but `closed` follows. What was sent
+    /// [`finish`](Peer::finish), and hear no more: no callback but `closed` follows (and before it
+    /// the `open` of one that is on its way and was sent something). What was sent
     /// leaves first; then the peer is given [`Config::linger`](crate::Config::linger) to end its
     /// half, while what it still says is thrown away. One that is not up yet and was sent nothing
     /// is given up at once.
@@ -93,10 +96,14 @@ impl<'a> Peer<'a> {
 
     /// Take input again, first what was offered before and not taken.
     pub fn resume(&mut self) {
+        let stopping = self.hub.is_stopping();
         let conn = self.conn_mut();
         if conn.paused() {
             conn.set_paused(false);
-            conn.set_reoffer(conn.has_input());
+            // There may be nothing to offer, or it may be in the hands of this very callback.
+            conn.set_reoffer(true);
+            // Whoever is quiet now has to be found quiet.
+            conn.set_readable(conn.readable() || stopping);
             self.hub.touch(self.id.slot);
         }
     }
@@ -113,7 +120,9 @@ impl<'a> Peer<'a> {
     }
 
     /// Call [`Protocol::timer`](crate::Protocol::timer) after this time, unless asked again
-    /// before. Rounded up to the next millisecond; never early. Longer than 24 days is never.
+    /// before. Counted from the beginning of this callback, rounded up to the next millisecond;
+    /// never early. Longer than 24 days is never. A connection that is on its way is woken when it
+    /// is up; one that was closed is not woken.
     pub fn wake_in(&mut self, after: Duration) {
         let at = self.hub.ms_after(after).map(stamp);
         let conn = self.conn_mut();

