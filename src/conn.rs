@@ -302,6 +302,13 @@ impl Conn {
         self.held.as_ref().is_some_and(|held| held.has_unsent())
     }
 
+    /// Something waits for the kernel, and no layer holds it back.
+    fn can_send(&self) -> bool {
+        let held_back = self.layer.as_ref().is_some_and(|layer| !layer.0.is_ready());
+        let held = self.held.as_ref();
+        held.is_some_and(|held| !held.wire.is_empty() || !held_back && !held.output.is_empty())
+    }
+
     pub(crate) fn has_input(&self) -> bool {
         self.held.as_ref().is_some_and(|held| !held.input.is_empty())
     }
@@ -326,9 +333,11 @@ impl Conn {
     pub(crate) fn wants_write(&self) -> bool {
         match (self.state, self.ours) {
             (State::Dialing, _) => self.writable(),
-            (State::Up, Ours::Open) => self.writable() && self.has_unsent(),
+            (State::Up, Ours::Open) => self.writable() && self.can_send(),
             // With nothing left to send, the end itself is the work.
-            (State::Up, Ours::Finishing) => self.writable() || !self.has_unsent(),
+            (State::Up, Ours::Finishing) => {
+                !self.has_unsent() || self.writable() && self.can_send()
+            }
             (State::Up, Ours::Finished) | (State::Ended, _) => false,
         }
     }

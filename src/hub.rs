@@ -626,7 +626,8 @@ impl Hub {
         let finishing = conn.ours == Ours::Finishing && !conn.layer_done();
         let unsealed = conn.held.as_ref().map_or(0, |held| held.output.len());
         let (mut wire, mut size, mut result) = (std::mem::take(&mut self.sealed), 0, Ok(()));
-        if let Some(held) = conn.held.as_ref().filter(|held| held.wire.is_empty()) {
+        let ready = layer.0.is_ready();
+        if let Some(held) = conn.held.as_ref().filter(|held| ready && held.wire.is_empty()) {
             let mut slices = [IoSlice::new(&[]); 16];
             let used = held.output.front(&mut slices, Self::SEAL_MAX);
             for slice in &slices[..used] {

@@ -28,8 +28,14 @@ pub trait Layer {
     /// the layer itself must answer (a handshake) to `answer`. Both may stay empty.
     fn receive(&mut self, wire: &[u8], plain: &mut Vec<u8>, answer: &mut Vec<u8>) -> Result;
 
-    /// The protocol sent `plain`: append its form on the wire. A layer that cannot say it yet
-    /// (during a handshake) keeps it, and gives it as an answer later.
+    /// May [`send`](Layer::send) be called? Not during a handshake, for instance. Until this is
+    /// `true`, which only a [`receive`](Layer::receive) can make it, what the protocol sends is
+    /// kept for later, and our half does not end before it has left.
+    fn is_ready(&self) -> bool {
+        true
+    }
+
+    /// The protocol sent `plain`: append its form on the wire.
     fn send(&mut self, plain: &[u8], wire: &mut Vec<u8>) -> Result;
 
     /// The peer has ended. An error tells the protocol that the stream was cut short.

@@ -874,10 +874,13 @@ impl<P: Protocol, N: Net> Reactor<P, N> {
         }
         if conn.is_lingering() {
             conn.discarded = conn.discarded.saturating_add(size as u32);
-        }
-        if conn.discarded > config.linger_bytes {
-            stats.linger_overflow += 1;
-            self.hub.end(slot, Reason::Closed);
+            if conn.discarded > config.linger_bytes {
+                stats.linger_overflow += 1;
+                self.hub.end(slot, Reason::Closed);
+            }
+        } else if let Err(fault) = self.unwrap_layer(slot, size) {
+            // Nobody hears what it says, but a layer may need it to send what is waiting.
+            self.fault(slot, fault);
         }
     }
 

@@ -425,3 +425,91 @@ fn send_says_when_it_ended_the_connection() {
     let (ok, alive) = said.lock().unwrap().unwrap();
     assert_eq!(ok, alive);
 }
+
+/// Says nothing before the other side has said a byte.
+#[derive(Default)]
+struct Shake {
+    ready: bool,
+}
+impl Layer for Shake {
+    fn receive(&mut self, wire: &[u8], plain: &mut Vec<u8>, answer: &mut Vec<u8>) -> Result {
+        if !self.ready {
+            self.ready = true;
+            answer.extend(b"<server hello>");
+            plain.extend(&wire[1..]);
+        } else {
+            plain.extend(wire);
+        }
+        Ok(())
+    }
+    fn is_ready(&self) -> bool {
+        self.ready
+    }
+
+    fn send(&mut self, plain: &[u8], wire: &mut Vec<u8>) -> Result {
+        assert!(self.ready);
+        wire.extend(plain);
+        Ok(())
+    }
+}
+
+#[test]
+fn what_waits_for_a_handshake_is_not_lost_to_close() {
+    for finish in [true, false] {
+        let mut script = Script::default();
+        script.open = Box::new(move |peer| {
+            peer.send(b"busy, go away");
+            if finish {
+                peer.finish()
+            } else {
+                peer.close()
+            };
+            Ok(())
+        });
+        let mut reactor = Reactor::with(script, Sim::new(1), Config::default()).unwrap();
+        let listener = reactor.listen("127.0.0.1:1").unwrap();
+        reactor.layer(listener.id, || Box::new(Shake::default()));
+        let client = reactor.net().client();
+        for _ in 0..5 {
+            let _ = reactor.turn_within(Duration::ZERO);
+        }
+        reactor.net().send(client, b"H"); // the handshake
+        let got = read_all(&mut reactor, client);
+        assert!(
+            got.ends_with(b"busy, go away"),
+            "finish {finish}: got {:?}",
+            String::from_utf8_lossy(&got)
+        );
+    }
+}
+
+#[test]
+fn what_waits_for_a_handshake_is_not_lost_to_close_on_real_sockets() {
+    use std::io::{Read, Write};
+    let mut script = Script::default();
+    script.open = Box::new(|peer| {
+        peer.send(b"busy, go away");
+        peer.finish();
+        Ok(())
+    });
+    let diary = script.diary.clone();
+    let mut reactor = Reactor::new(script).unwrap();
+    let l = reactor.listen("127.0.0.1:0").unwrap();
+    reactor.layer(l.id, || Box::new(Shake::default()));
+    let mut client = std::net::TcpStream::connect(l.addr).unwrap();
+    for _ in 0..5 {
+        reactor.turn_within(10 * MS).unwrap();
+    }
+    client.write_all(b"H").unwrap();
+    for _ in 0..5 {
+        reactor.turn_within(10 * MS).unwrap();
+    }
+    let mut got = Vec::new();
+    let _ = client.read_to_end(&mut got);
+    assert!(
+        got.ends_with(b"busy, go away"),
+        "got {:?}, {:?}",
+        String::from_utf8_lossy(&got),
+        diary.lines()
+    );
+}
