@@ -49,6 +49,7 @@ Sizes: 65536, 64KiB, 1M, 100k; k and M are 1000s, Ki and Mi are 1024s.
 Durations: 500ms, 30s, 2m, 1h30m; `off` where a deadline may be missing.
 
 Signals: SIGTERM or Ctrl-C stops in good order, a second one at once; SIGUSR1 prints the totals.
+SIGHUP and SIGUSR2 do nothing, so a server goes on when its terminal is closed.
 
 Examples:
   charkh serve                                   greet, at localhost:12345
