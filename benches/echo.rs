@@ -15,11 +15,17 @@ use std::{
     time::{Duration, Instant},
 };
 
-use charkh::{Input, Peer, Protocol, Reactor, Result};
+use charkh::Reactor;
 use mio::{
     Events, Interest, Poll, Token,
     net::{TcpListener, TcpStream},
 };
+
+#[path = "../examples/echo.rs"]
+#[allow(dead_code, unreachable_pub)]
+mod echo;
+
+use echo::Echo;
 
 const ROUNDS: usize = 5;
 const WARM_UP: Duration = Duration::from_millis(200);
@@ -222,19 +228,6 @@ impl Load {
                 }
             }
         }
-        Ok(())
-    }
-}
-
-struct Echo;
-
-impl Protocol for Echo {
-    type Session = ();
-
-    fn open(&mut self, _: &mut Peer) {}
-
-    fn data(&mut self, peer: &mut Peer, _: &mut (), input: &mut Input) -> Result {
-        peer.send(input.take_all());
         Ok(())
     }
 }

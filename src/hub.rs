@@ -564,6 +564,13 @@ impl Hub {
         }
     }
 
+    /// Something was taken out of what a connection holds: the rest of it may be empty too.
+    pub(crate) fn reclaim(&mut self, slot: u32) {
+        if self.conns[slot as usize].held.is_some() {
+            self.hold(slot, |_, _| ());
+        }
+    }
+
     fn give_back(&mut self, slot: u32, mut held: Box<Held>) {
         self.weigh(slot, &mut held, 0);
         self.pool.give_held(held);

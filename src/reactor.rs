@@ -330,9 +330,8 @@ impl<P: Protocol, N: Net> Reactor<P, N> {
     fn has_work(&self) -> bool {
         let Hub { queue, ended, dials, stopping, .. } = &self.hub;
         let sweeping = match *stopping {
-            Stopping::No => false,
+            Stopping::No | Stopping::Over => false,
             Stopping::Asked | Stopping::AtOnce => true,
-            Stopping::Over => false,
             Stopping::Draining { swept, end, .. } => swept < end,
         };
         !queue.is_empty()
@@ -499,7 +498,7 @@ impl<P: Protocol, N: Net> Reactor<P, N> {
             return;
         }
         if conn.theirs_over() {
-            return self.farewell(slot, true); // there is nothing more to come
+            return self.farewell(slot, false); // nothing more will come to be read
         }
         conn.set_readable(true);
         self.hub.touch(slot);
@@ -934,10 +933,7 @@ impl<P: Protocol, N: Net> Reactor<P, N> {
         let conn = &mut hub.conns[slot as usize];
         if conn.state == State::Ended || conn.deaf() || kept.is_empty() {
             kept.clear(&mut hub.pool);
-            if conn.held.is_some() {
-                hub.hold(slot, |_, _| ()); // the rest of it may be empty too
-            }
-            return;
+            return hub.reclaim(slot);
         }
         conn.set_reoffer(conn.reoffer() || cut);
         hub.stats.frame_budget += u64::from(cut);
@@ -976,9 +972,7 @@ impl<P: Protocol, N: Net> Reactor<P, N> {
             }
             let kept = conn.held.as_mut().map(|held| mem::take(&mut held.input));
             let mut kept = kept.unwrap_or_default();
-            if self.hub.conns[slot as usize].held.is_some() {
-                self.hub.hold(slot, |_, _| ());
-            }
+            self.hub.reclaim(slot);
             let mut rest = Input::new(kept.pending());
             self.call(slot, |protocol, peer, session| protocol.eof(peer, session, &mut rest));
             kept.clear(&mut self.hub.pool);

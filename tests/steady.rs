@@ -15,6 +15,12 @@ use charkh::{
     codec::{LengthPrefixed, Lines},
 };
 
+#[path = "../examples/echo.rs"]
+#[allow(dead_code, unreachable_pub)]
+mod echo;
+
+use echo::Echo;
+
 const WARM_UP: usize = 200;
 const ROUNDS: usize = 3000;
 
@@ -94,19 +100,6 @@ impl<P: Protocol> World<P> {
 fn allocations(mut round: impl FnMut()) -> u64 {
     (0..WARM_UP).for_each(|_| round());
     measure(|| (0..ROUNDS).for_each(|_| round())).count_total
-}
-
-struct Echo;
-
-impl Protocol for Echo {
-    type Session = ();
-
-    fn open(&mut self, _: &mut Peer) {}
-
-    fn data(&mut self, peer: &mut Peer, _: &mut (), input: &mut Input) -> Result {
-        peer.send(input.take_all());
-        Ok(())
-    }
 }
 
 #[test]

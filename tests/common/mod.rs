@@ -1,5 +1,5 @@
 //! What several tests use.
-#![allow(dead_code, unreachable_pub)]
+#![allow(dead_code, unreachable_pub, unused_imports)]
 use std::{
     sync::{Arc, Mutex},
     time::Duration,
@@ -10,19 +10,9 @@ use charkh::{
     net::{ClientId, Sim},
 };
 
-/// Answers with what came.
-pub struct Echo;
-
-impl Protocol for Echo {
-    type Session = ();
-
-    fn open(&mut self, _: &mut Peer) {}
-
-    fn data(&mut self, peer: &mut Peer, _: &mut (), input: &mut Input) -> Result {
-        peer.send(input.take_all());
-        Ok(())
-    }
-}
+#[path = "../../examples/echo.rs"]
+mod echo;
+pub use echo::Echo;
 
 /// A reactor in a seeded world, with one listener.
 pub fn world<P: Protocol>(protocol: P, seed: u64, config: Config) -> Reactor<P, Sim> {
