@@ -12,10 +12,11 @@ use std::{
 
 mod os;
 #[cfg(feature = "sim")]
-mod sim;
+pub mod sim;
 
 pub use os::Os;
 #[cfg(feature = "sim")]
+#[doc(no_inline)]
 pub use sim::{ClientId, Clock, Faults, Sim};
 
 /// Makes [`Net::wait`] return, from any thread.
@@ -108,6 +109,10 @@ pub trait Net {
     /// in part has filled it: an edge will tell when that changes. Where it is `false` only
     /// `WouldBlock` says so.
     const SHORT_MEANS_DONE: bool;
+
+    /// The reactor holds itself to its laws after every turn, as long as its table is a test's,
+    /// and panics if one is broken. At first in debug builds.
+    const HOLDS_TO_THE_LAWS: bool = cfg!(debug_assertions);
 
     /// Monotonic time since this world began.
     fn now(&mut self) -> Duration;

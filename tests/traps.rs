@@ -1337,7 +1337,7 @@ fn connects_are_bounded_per_turn() {
 fn case_081_a_stop_loses_no_answer_that_was_owed() {
     for seed in 0..300 {
         let mut reactor = world(Echo, seed, Config { accepts_max: 2, ..Config::default() });
-        reactor.net().faults = Faults { aborted: 0, ..Faults::all(100) };
+        reactor.net().faults = Faults::harmless(100);
         let mut clients: Vec<_> = (0..6).map(|_| reactor.net().client()).collect();
         for _ in 0..seed % 20 {
             let _ = reactor.turn();
@@ -1511,7 +1511,7 @@ fn layered(seed: u64) -> (Reactor<Script, Sim>, Diary) {
 fn a_layer_is_seen_by_neither_side_and_has_the_last_word() {
     for seed in 0..200 {
         let (mut reactor, diary) = layered(seed);
-        reactor.net().faults = Faults { aborted: 0, ..Faults::all(100) };
+        reactor.net().faults = Faults::harmless(100);
         let client = reactor.net().client();
         let window = 1 + reactor.net().random(100);
         reactor.net().set_window(client, window);

@@ -1,13 +1,20 @@
-//! A world made of a seed, for testing protocols without sockets, sleeps or luck.
+//! A world made of a seed: for testing a protocol without sockets, sleeps or luck.
 //!
-//! It is as stingy as a kernel: an edge is told only when something changed, and once. A reactor
-//! that goes to sleep for ever while nobody is left to wake it gets an error, because that is what
-//! a lost wake-up is. Time passes only when nothing else can happen. What the network does with
-//! the bytes (pieces, delays, full windows) and what goes wrong is drawn from the seed, so the
-//! same seed is the same world again.
+//! [`Sim`] is a [`Net`](super::Net), so a [`Reactor`](crate::Reactor) turns in it as it turns on
+//! real sockets, line for line. It is as stingy as a kernel: an edge is told only when something
+//! changed, and once. A reactor that goes to sleep for ever while nobody is left to wake it gets
+//! an error ([`ErrorKind::Deadlock`]), because that is what a lost wake-up is, and nothing runs
+//! after it. What the network does with the bytes (pieces, delays, full windows) and what goes
+//! wrong ([`Faults`]) is drawn from the seed, so the same seed is the same world again.
+//!
+//! # A thousand worlds for a protocol of yours
+//!
+//! Have the feature `sim` in your tests: `charkh = { .., features = ["sim"] }` under
+//! `[dev-dependencies]`. [`worlds`] runs a test in as many worlds as you like, on all processors,
+//! and draws for each how often each thing goes wrong in it.
 //!
 //! ```
-//! use charkh::{Config, Input, Peer, Protocol, Reactor, Result, net::Sim};
+//! use charkh::{Config, Input, Peer, Protocol, Reactor, Result, net::sim};
 //!
 //! struct Shout;
 //! impl Protocol for Shout {
@@ -21,22 +28,54 @@
 //!     }
 //! }
 //!
-//! for seed in 0..100 {
-//!     let mut reactor = Reactor::with(Shout, Sim::new(seed), Config::default())?;
-//!     reactor.listen("127.0.0.1:1")?;
+//! sim::worlds(1000, |net| {
+//!     let mut reactor = Reactor::with(Shout, net, Config::default()).unwrap();
+//!     reactor.listen("127.0.0.1:1").unwrap();
 //!     let client = reactor.net().client();
 //!     reactor.net().send(client, b"hello\nwor");
 //!     reactor.net().send(client, b"ld\n");
 //!     reactor.net().finish_client(client);
-//!     while reactor.turn().is_ok() {} // until nothing can happen any more
-//!     assert_eq!(reactor.net().receive(client), b"HELLO\nWORLD\n", "seed {seed}");
-//!     assert!(reactor.hub().is_empty());
-//! }
-//! # std::io::Result::Ok(())
+//!     while reactor.turn().is_ok() {} // until nothing can happen any more, time included
+//!     let heard = reactor.net().receive(client);
+//!     match reactor.net().was_harmed(client) {
+//!         false => assert_eq!(heard, b"HELLO\nWORLD\n"),
+//!         true => assert!(b"HELLO\nWORLD\n".starts_with(&heard)),
+//!     }
+//!     assert!(reactor.hub().is_empty(), "somebody was left behind");
+//! });
 //! ```
+//!
+//! When a world fails, its faults are taken away from the end until as few as possible are left
+//! with which it still fails, and the test fails with a text like this:
+//!
+//! ```text
+//! world 417 fails: panicked at tests/shout.rs:21:9: somebody was left behind
+//! the first 2 of its 53 faults are enough:
+//!   look 3: short read, connection 0
+//!   look 9: half-close, connection 0
+//! once more: CHARKH_SEED=417 CHARKH_FAULTS=2 cargo test --test shout a_thousand_worlds
+//! ```
+//!
+//! `CHARKH_SEEDS=1000000` asks for more worlds than the test does by itself.
+//!
+//! # Time
+//!
+//! The clock of a world stands still while anything can happen, and then jumps to whatever comes
+//! next: a day of timeouts takes no time to test. [`Sim::clock`] is for whoever must move it: a
+//! callback that is meant to be slow, or a test that wants to be somewhere in between.
+//!
+//! # By hand
+//!
+//! [`Sim::new`] is a world in which nothing goes wrong. Its public fields are the faults and the
+//! limits; clients are made, speak and listen by its methods. [`Config::trace`] makes the reactor
+//! remember what it did, and [`Trace::hash`] tells two runs apart.
+//!
+//! [`Config::trace`]: crate::Config::trace
+//! [`Trace::hash`]: crate::trace::Trace::hash
 use std::{
     collections::VecDeque,
     io::{self, ErrorKind, IoSlice},
+    mem,
     net::{Ipv4Addr, SocketAddr},
     sync::{
         Arc,
@@ -47,56 +86,16 @@ use std::{
 
 use super::{Event, Net, SocketOptions, Token, Wake};
 
+mod faults;
+mod worlds;
+
+pub use faults::Faults;
+use faults::{Kind, Random, Strike, Struck};
+pub use worlds::{Tally, worlds};
+
 /// Names one end outside: a client, or what an outbound connection reached.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
 pub struct ClientId(usize);
-
-/// How often each thing goes wrong, in thousandths of the times it could.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Faults {
-    /// A read gets a part of what is there, and the rest arrives at that moment.
-    pub short_read: u32,
-    /// A write is taken in part, or not at all, and there is room at that moment.
-    pub short_write: u32,
-    /// A call is interrupted.
-    pub interrupted: u32,
-    /// An edge comes for nothing.
-    pub spurious: u32,
-    /// An edge comes one look later, together with what happens meanwhile.
-    pub late: u32,
-    /// A connection dies between its arrival and `accept`.
-    pub aborted: u32,
-    /// The system is short of something for `accept` or `connect`, this once: of descriptors, its
-    /// own or the process's, of memory or of buffers.
-    pub shortage: u32,
-    /// The system is short of memory or of buffers for a read or a write, this once.
-    pub no_memory: u32,
-    /// A connect is refused.
-    pub refused: u32,
-    /// A connect is never answered.
-    pub unanswered: u32,
-}
-
-impl Faults {
-    /// Nothing goes wrong; bytes still come in pieces, edges are still stingy.
-    pub const NONE: Self = Self::all(0);
-
-    /// Each at the same rate, which is enough to meet them all.
-    pub const fn all(rate: u32) -> Self {
-        Self {
-            short_read: rate,
-            short_write: rate,
-            interrupted: rate,
-            spurious: rate,
-            late: rate,
-            aborted: rate,
-            shortage: rate,
-            no_memory: rate,
-            refused: rate,
-            unanswered: rate,
-        }
-    }
-}
 
 /// The world's clock, for those who have no [`Sim`] at hand: a callback that blocks moves it.
 #[derive(Clone, Debug)]
@@ -118,16 +117,29 @@ impl Clock {
 pub struct Sim {
     /// What goes wrong from here on.
     pub faults: Faults,
-    /// Streams that may be open at once; above it there is no descriptor.
+    /// Streams that may be open at once; above it there is no descriptor. Default: no limit.
     pub streams_max: usize,
-    rng: u64,
+    /// How often the reactor may ask what happened, before it gets an error
+    /// ([`ErrorKind::TimedOut`]) instead: a wheel that never comes to rest ends. Default a
+    /// million.
+    pub looks_max: u64,
+    seed: u64,
+    random: Random,
+    /// Apart from the other, so that one fault less leaves everything before it as it was.
+    luck: Random,
+    struck: Struck,
+    /// Who wants to know, in the end, what struck.
+    report: Option<worlds::Report>,
+    looks: u64,
     clock: Clock,
     woken: Arc<AtomicBool>,
+    short_until: Duration,
     listeners: Vec<Backlog>,
     pipes: Vec<Pipe>,
+    /// Those that something can still happen to.
+    live: Vec<usize>,
     dialed: VecDeque<ClientId>,
     injected: Vec<Event>,
-    fingerprint: u64,
 }
 
 #[derive(Debug)]
@@ -176,17 +188,27 @@ struct Pipe {
     addr: Option<SocketAddr>,
     token: Option<Token>,
     state: Arc<AtomicU8>,
-    /// How an outbound connection came out; `None` until it did.
+    /// How an outbound connection came out; `None` for one that came from outside.
     dial: Option<Dial>,
+    /// Nothing moves until then; for ever if that is [`Duration::MAX`].
+    clogged_until: Option<Duration>,
 
+    /// Bytes that the client has sent, those that a fault took back not counted.
+    sent: usize,
     in_flight: VecDeque<u8>,
     arrived: VecDeque<u8>,
     fin_sent: bool,
     fin_arrived: bool,
+    fin_read: bool,
     reset_by_client: bool,
+    /// A fault took bytes of it, or all of it.
+    harmed: bool,
+    /// Since which look the server has owed a read.
+    owed: Option<u64>,
 
-    to_client: Vec<u8>,
+    to_client: VecDeque<u8>,
     window: usize,
+    shut_until: Option<Duration>,
     blocked: bool,
     server_finished: bool,
     reset_by_server: bool,
@@ -207,6 +229,27 @@ impl Pipe {
     fn state(&self) -> u8 {
         self.state.load(Ordering::Relaxed)
     }
+
+    fn room(&self) -> usize {
+        match self.shut_until {
+            Some(_) => 0,
+            None => self.window.saturating_sub(self.to_client.len()),
+        }
+    }
+
+    /// There is room again: whoever met a full window is told, once.
+    fn unblock(&mut self) -> bool {
+        let unblocked = self.blocked && self.room() > 0;
+        self.blocked &= !unblocked;
+        self.edge_out |= unblocked;
+        unblocked
+    }
+
+    fn break_off(&mut self) {
+        (self.reset_by_client, self.edge_in, self.edge_out) = (true, true, true);
+        self.sent -= self.in_flight.len();
+        self.in_flight.clear();
+    }
 }
 
 /// The outside: what clients do, and what they see.
@@ -216,24 +259,39 @@ impl Sim {
         Self {
             faults: Faults::NONE,
             streams_max: usize::MAX,
-            rng: seed.wrapping_add(1).wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1,
+            looks_max: 1_000_000,
+            seed,
+            random: Random::new(seed),
+            luck: Random::new(!seed),
+            struck: Struck::new(u64::MAX),
+            report: None,
+            looks: 0,
             clock: Clock(Arc::default()),
             woken: Arc::default(),
+            short_until: Duration::ZERO,
             listeners: Vec::new(),
             pipes: Vec::new(),
+            live: Vec::new(),
             dialed: VecDeque::new(),
             injected: Vec::new(),
-            fingerprint: 0xcbf2_9ce4_8422_2325,
         }
+    }
+
+    /// The same world once more, from its beginning, with the faults that this one has now.
+    pub fn twin(&self) -> Self {
+        let struck = Struck::new(self.struck.max);
+        let Self { faults, streams_max, looks_max, .. } = *self;
+        Self { faults, streams_max, looks_max, struck, ..Self::new(self.seed) }
+    }
+
+    /// What this world was made of.
+    pub fn seed(&self) -> u64 {
+        self.seed
     }
 
     /// The next number of this world, less than `below`.
     pub fn random(&mut self, below: usize) -> usize {
-        // xorshift64: enough chaos, no dependency.
-        self.rng ^= self.rng << 13;
-        self.rng ^= self.rng >> 7;
-        self.rng ^= self.rng << 17;
-        (self.rng >> 11) as usize % below.max(1)
+        self.random.below(below)
     }
 
     /// A client connects to the first listener, with room for a mebibyte of answers.
@@ -243,13 +301,13 @@ impl Sim {
 
     /// A client connects to the listener of that index.
     pub fn client_of(&mut self, listener: usize) -> ClientId {
-        let pipe = self.pipes.len();
-        let port = 10_000 + (pipe % 50_000) as u16;
-        self.pipes.push(Pipe {
-            addr: Some(SocketAddr::from((Ipv4Addr::LOCALHOST, port))),
-            window: 1 << 20,
-            ..Pipe::default()
-        });
+        let port = 10_000 + (self.pipes.len() % 50_000) as u16;
+        self.client_from(SocketAddr::from((Ipv4Addr::LOCALHOST, port)), listener)
+    }
+
+    /// A client with this address connects to the listener of that index.
+    pub fn client_from(&mut self, addr: SocketAddr, listener: usize) -> ClientId {
+        let pipe = self.add_pipe(addr, None);
         let backlog = self.listeners.get_mut(listener);
         match backlog.filter(|backlog| backlog.open.load(Ordering::Relaxed)) {
             Some(backlog) => {
@@ -266,6 +324,11 @@ impl Sim {
         self.dialed.pop_front()
     }
 
+    /// The client's own address, or the one that was dialed.
+    pub fn addr(&self, client: ClientId) -> Option<SocketAddr> {
+        self.pipes[client.0].addr
+    }
+
     /// The client sends. To a connection that the server has closed that brings a reset back.
     pub fn send(&mut self, client: ClientId, bytes: &[u8]) {
         self.settle(client.0);
@@ -273,9 +336,15 @@ impl Sim {
         if pipe.state() >= CLOSED {
             pipe.reset_by_server = true;
             pipe.to_client.clear();
-        } else if !pipe.fin_sent {
+        } else if !pipe.fin_sent && !pipe.reset_by_client {
             pipe.in_flight.extend(bytes);
+            pipe.sent += bytes.len();
         }
+    }
+
+    /// How many bytes this client has sent. Those that a fault kept from leaving do not count.
+    pub fn sent(&self, client: ClientId) -> usize {
+        self.pipes[client.0].sent
     }
 
     /// The client ends its half.
@@ -287,8 +356,7 @@ impl Sim {
     pub fn reset_client(&mut self, client: ClientId) {
         let lost = self.random(2) == 0;
         let pipe = &mut self.pipes[client.0];
-        (pipe.reset_by_client, pipe.edge_in, pipe.edge_out) = (true, true, true);
-        pipe.in_flight.clear();
+        pipe.break_off();
         if lost {
             pipe.arrived.clear();
         }
@@ -298,18 +366,36 @@ impl Sim {
     pub fn set_window(&mut self, client: ClientId, bytes: usize) {
         let pipe = &mut self.pipes[client.0];
         pipe.window = bytes;
-        pipe.edge_out |= pipe.blocked && pipe.to_client.len() < bytes;
+        pipe.unblock();
     }
 
     /// What has come for the client since it last looked. Reading it makes room for more.
     pub fn receive(&mut self, client: ClientId) -> Vec<u8> {
+        self.receive_some(client, usize::MAX)
+    }
+
+    /// The same, but no more than this: a client that reads slowly.
+    pub fn receive_some(&mut self, client: ClientId, max: usize) -> Vec<u8> {
         self.settle(client.0);
         let pipe = &mut self.pipes[client.0];
-        let bytes = std::mem::take(&mut pipe.to_client);
-        if !bytes.is_empty() && std::mem::take(&mut pipe.blocked) {
-            pipe.edge_out = true;
+        if pipe.clogged_until.is_some() {
+            return Vec::new();
         }
+        let n = pipe.to_client.len().min(max);
+        let bytes = pipe.to_client.drain(..n).collect();
+        pipe.unblock();
         bytes
+    }
+
+    /// From here on nothing moves on this connection, in either direction, until
+    /// [`release`](Sim::release).
+    pub fn clog(&mut self, client: ClientId) {
+        self.pipes[client.0].clogged_until = Some(Duration::MAX);
+    }
+
+    /// Things move again.
+    pub fn release(&mut self, client: ClientId) {
+        self.pipes[client.0].clogged_until = None;
     }
 
     /// Everything in flight arrives now, in one piece.
@@ -336,6 +422,38 @@ impl Sim {
         self.pipes[client.0].reset_by_server
     }
 
+    /// The connection was reset from outside, by the client or by a fault.
+    pub fn was_reset(&self, client: ClientId) -> bool {
+        self.pipes[client.0].reset_by_client
+    }
+
+    /// A fault took bytes of this connection, or all of it; or time was not what it should be, in
+    /// a world in which it is not: whatever the server promised to a client like this one, a
+    /// deadline may have come before.
+    pub fn was_harmed(&self, client: ClientId) -> bool {
+        let Struck { counts, .. } = &self.struck;
+        let [slow, jump] = [Kind::Slow, Kind::Jump].map(|kind| counts[kind as usize] > 0);
+        self.pipes[client.0].harmed || slow || jump
+    }
+
+    /// For how many looks the server has known that there is something to read from this client,
+    /// and has not read. Whoever pauses, or waits for room, has a reason.
+    pub fn looks_owed(&self, client: ClientId) -> u64 {
+        let pipe = &self.pipes[client.0];
+        pipe.owed.filter(|_| pipe.state() == OPEN).map_or(0, |since| self.looks - since)
+    }
+
+    /// How many bytes this client would take now.
+    pub fn room(&self, client: ClientId) -> usize {
+        let pipe = &self.pipes[client.0];
+        if pipe.clogged_until.is_some() { 0 } else { pipe.room() }
+    }
+
+    /// How often each kind of fault has struck, in the order of [`Faults::NAMES`].
+    pub fn struck(&self) -> [u64; Faults::KINDS] {
+        self.struck.counts
+    }
+
     /// Streams that the server holds.
     pub fn open_streams(&self) -> usize {
         self.pipes.iter().filter(|pipe| pipe.state() == OPEN).count()
@@ -355,10 +473,15 @@ impl Sim {
     pub fn clock(&self) -> Clock {
         self.clock.clone()
     }
+}
 
-    /// A hash of every call and its answer: the same seed gives the same.
-    pub fn fingerprint(&self) -> u64 {
-        self.fingerprint
+/// What the world does by itself.
+impl Sim {
+    fn add_pipe(&mut self, addr: SocketAddr, dial: Option<Dial>) -> usize {
+        let pipe = self.pipes.len();
+        self.pipes.push(Pipe { addr: Some(addr), dial, window: 1 << 20, ..Pipe::default() });
+        self.live.push(pipe);
+        pipe
     }
 
     /// See what closing did: unread input, or a reset, costs the client what it has not read.
@@ -381,95 +504,169 @@ impl Sim {
         }
     }
 
-    fn strikes(&mut self, rate: u32) -> bool {
-        rate > 0 && self.random(1000) < rate as usize
+    fn strikes(&mut self, kind: Kind, pipe: Option<usize>) -> bool {
+        let rate = self.faults.rate(kind);
+        let look = self.looks;
+        rate > 0
+            && self.luck.below(1000) < rate as usize
+            && self.struck.strike(Strike { look, kind, pipe })
     }
 
-    fn note(&mut self, call: u8, pipe: usize, result: &io::Result<usize>) {
-        let answer = match result {
-            Ok(n) => *n as u64,
-            Err(e) => u64::MAX - e.kind() as u64,
-        };
-        for word in [u64::from(call), pipe as u64, answer] {
-            self.fingerprint = (self.fingerprint ^ word).wrapping_mul(0x0000_0100_0000_01b3);
-        }
+    /// A time from now, up to so many milliseconds away.
+    fn soon(&mut self, ms: usize) -> Duration {
+        self.clock.now() + Duration::from_millis(1 + self.luck.below(ms) as u64)
     }
 
     /// The network moves: some of what is in flight arrives, in pieces.
     fn deliver(&mut self) -> bool {
+        let mut live = mem::take(&mut self.live);
+        live.retain(|&i| self.pipes[i].state() < CLOSED && !self.pipes[i].reset_by_server);
         let mut moved = false;
-        for i in 0..self.pipes.len() {
-            let flying = self.pipes[i].in_flight.len();
-            let n = if flying == 0 { 0 } else { 1 + self.random(flying) };
+        for &i in &live {
+            moved |= self.deliver_to(i);
+        }
+        self.live = live;
+        moved
+    }
+
+    fn deliver_to(&mut self, i: usize) -> bool {
+        let now = self.clock.now();
+        let pipe = &mut self.pipes[i];
+        let mut moved = pipe.clogged_until.take_if(|&mut until| until <= now).is_some();
+        if pipe.clogged_until.is_some() {
+            return false;
+        }
+        if pipe.shut_until.take_if(|&mut until| until <= now).is_some() {
+            pipe.unblock();
+            moved = true;
+        }
+        let flying = pipe.in_flight.len();
+        let busy = flying > 0 || pipe.dial == Some(Dial::Pending) || pipe.blocked;
+        if busy && self.strikes(Kind::Clogged, Some(i)) {
+            self.pipes[i].clogged_until = Some(self.soon(200));
+            return true;
+        }
+        if flying > 0 {
+            let n = 1 + self.random(flying);
             let pipe = &mut self.pipes[i];
-            if n > 0 {
-                pipe.arrived.extend(pipe.in_flight.drain(..n));
-                pipe.edge_in = true;
-                moved = true;
-            }
-            if pipe.in_flight.is_empty() && pipe.fin_sent && !pipe.fin_arrived {
-                pipe.fin_arrived = true;
-                pipe.edge_in = true;
-                moved = true;
-            }
-            if pipe.dial == Some(Dial::Pending) {
-                moved = true;
-                self.answer_dial(i);
-            }
+            pipe.arrived.extend(pipe.in_flight.drain(..n));
+            pipe.edge_in = true;
+            moved = true;
+            self.cut_off(i);
+        }
+        let pipe = &mut self.pipes[i];
+        if pipe.in_flight.is_empty() && pipe.fin_sent && !pipe.fin_arrived {
+            pipe.fin_arrived = true;
+            pipe.edge_in = true;
+            moved = true;
+        }
+        if pipe.dial == Some(Dial::Pending) {
+            moved = true;
+            self.answer_dial(i);
         }
         moved
     }
 
-    fn answer_dial(&mut self, pipe: usize) {
+    /// A connection with bytes under way may end here, or its client's half may.
+    fn cut_off(&mut self, i: usize) {
+        if self.strikes(Kind::Reset, Some(i)) {
+            self.reset_client(ClientId(i));
+            self.pipes[i].harmed = true;
+        } else if self.strikes(Kind::HalfClose, Some(i)) {
+            let pipe = &mut self.pipes[i];
+            pipe.sent -= pipe.in_flight.len();
+            pipe.in_flight.clear();
+            (pipe.fin_sent, pipe.harmed) = (true, true);
+        }
+    }
+
+    fn answer_dial(&mut self, i: usize) {
         if self.random(2) == 0 {
             return;
         }
-        let dial = if self.strikes(self.faults.refused) {
+        let dial = if self.strikes(Kind::Refused, Some(i)) {
             Dial::Refused
-        } else if self.strikes(self.faults.unanswered) {
+        } else if self.strikes(Kind::Unanswered, Some(i)) {
             Dial::Unanswered
         } else {
-            self.dialed.push_back(ClientId(pipe));
+            self.dialed.push_back(ClientId(i));
             Dial::Up
         };
-        self.pipes[pipe].dial = Some(dial);
-        self.pipes[pipe].edge_out = dial != Dial::Unanswered;
+        self.pipes[i].dial = Some(dial);
+        self.pipes[i].edge_out = dial != Dial::Unanswered;
     }
 
     fn tell(&mut self, events: &mut Vec<Event>) {
         events.append(&mut self.injected);
         for backlog in &mut self.listeners {
             let open = backlog.open.load(Ordering::Relaxed);
-            if std::mem::take(&mut backlog.edge) && open {
-                events.push(Event {
-                    token: backlog.token,
-                    readable: true,
-                    writable: false,
-                    ending: false,
-                    failed: false,
-                });
+            if mem::take(&mut backlog.edge) && open {
+                let Backlog { token, .. } = *backlog;
+                let [readable, writable, ending, failed] = [true, false, false, false];
+                events.push(Event { token, readable, writable, ending, failed });
             }
         }
-        for i in 0..self.pipes.len() {
-            let (late, spurious) =
-                (self.strikes(self.faults.late), self.strikes(self.faults.spurious));
-            let pipe = &mut self.pipes[i];
-            let Some(token) = pipe.token.filter(|_| pipe.state() == OPEN) else { continue };
-            if late || !(pipe.edge_in || pipe.edge_out || spurious) {
-                continue;
+        // A kernel's list is in no order that one may rely on.
+        let first = self.random(self.live.len());
+        for n in 0..self.live.len() {
+            let i = self.live[(first + n) % self.live.len()];
+            if self.pipes[i].token.is_some() && self.pipes[i].state() == OPEN {
+                events.extend(self.edge(i));
             }
-            let failed = pipe.reset_by_client || pipe.dial == Some(Dial::Refused);
-            // As epoll does: an edge tells all that is so, not only what changed.
-            let is_up = pipe.dial.is_none_or(|dial| dial == Dial::Up);
-            events.push(Event {
-                token,
-                readable: pipe.edge_in || spurious || !pipe.arrived.is_empty() || pipe.fin_arrived,
-                writable: pipe.edge_out || spurious || failed || is_up && !pipe.blocked,
-                ending: pipe.fin_arrived || failed,
-                failed,
-            });
-            (pipe.edge_in, pipe.edge_out) = (false, false);
         }
+    }
+
+    /// What there is to tell of one connection, if anything changed.
+    fn edge(&mut self, i: usize) -> Option<Event> {
+        let spurious = self.strikes(Kind::Spurious, Some(i));
+        let pipe = &self.pipes[i];
+        let changed = (pipe.edge_in || pipe.edge_out) && pipe.clogged_until.is_none();
+        if !spurious && (!changed || self.strikes(Kind::Late, Some(i))) {
+            return None;
+        }
+        let looks = self.looks;
+        let pipe = &mut self.pipes[i];
+        let token = pipe.token?;
+        if pipe.clogged_until.is_some() {
+            // It may be told for nothing, but not of what is not to be seen yet.
+            let [ending, failed] = [false, false];
+            return Some(Event { token, readable: true, writable: true, ending, failed });
+        }
+        let failed = pipe.reset_by_client || pipe.dial == Some(Dial::Refused);
+        let something = !pipe.arrived.is_empty() || pipe.fin_arrived || pipe.reset_by_client;
+        if something && !(pipe.fin_read && !pipe.reset_by_client) {
+            pipe.owed.get_or_insert(looks);
+        }
+        // As epoll does: an edge tells all that is so, not only what changed.
+        let is_up = pipe.dial.is_none_or(|dial| dial == Dial::Up);
+        let event = Event {
+            token,
+            readable: pipe.edge_in || spurious || something,
+            writable: pipe.edge_out || spurious || failed || is_up && !pipe.blocked,
+            ending: pipe.fin_arrived || failed,
+            failed,
+        };
+        (pipe.edge_in, pipe.edge_out) = (false, false);
+        Some(event)
+    }
+
+    /// Nothing happens now: until when? Time passes up to there.
+    fn sleep(&mut self, timeout: Option<Duration>) -> io::Result<()> {
+        let now = self.clock.now();
+        let timeout = timeout.map(|timeout| now.saturating_add(timeout));
+        let moves = self.live.iter().flat_map(|&i| {
+            let Pipe { clogged_until, shut_until, .. } = self.pipes[i];
+            [clogged_until, shut_until]
+        });
+        let moves = moves.flatten().filter(|&at| at < Duration::MAX);
+        match moves.chain(timeout).min() {
+            Some(at) => self.clock.advance(at.saturating_sub(now)),
+            // Somebody's wake-up, which is late, is all that can still come.
+            None if self.woken.swap(false, Ordering::Relaxed) => {}
+            // The kernel would sleep for ever; so nothing after the sleep may run.
+            None => return Err(ErrorKind::Deadlock.into()),
+        }
+        Ok(())
     }
 
     fn open_stream(&mut self, pipe: usize) -> SimStream {
@@ -478,80 +675,124 @@ impl Sim {
         SimStream { pipe, state }
     }
 
+    /// For `accept` and `connect`.
     fn is_short(&mut self) -> bool {
-        self.open_streams() >= self.streams_max || self.strikes(self.faults.shortage)
+        if self.strikes(Kind::Shortage, None) {
+            self.short_until = self.soon(50);
+        }
+        self.clock.now() < self.short_until || self.open_streams() >= self.streams_max
     }
 
     fn shortage(&mut self, of: &[i32]) -> io::Error {
-        io::Error::from_raw_os_error(of[self.random(of.len())])
+        io::Error::from_raw_os_error(of[self.luck.below(of.len())])
     }
 
     fn try_accept(&mut self, index: usize) -> io::Result<usize> {
         if self.listeners[index].waiting.is_empty() {
             return Err(ErrorKind::WouldBlock.into());
         }
-        if self.strikes(self.faults.interrupted) {
+        if self.strikes(Kind::Interrupted, None) {
             return Err(ErrorKind::Interrupted.into());
+        }
+        if self.strikes(Kind::Empty, None) {
+            self.listeners[index].edge = true;
+            return Err(ErrorKind::WouldBlock.into());
         }
         if self.is_short() {
             return Err(self.shortage(SHORTAGES));
         }
         let pipe = self.listeners[index].waiting.pop_front().ok_or(ErrorKind::WouldBlock)?;
-        if self.strikes(self.faults.aborted) {
-            self.pipes[pipe].reset_by_server = true;
+        if self.strikes(Kind::Aborted, Some(pipe)) {
+            (self.pipes[pipe].reset_by_server, self.pipes[pipe].harmed) = (true, true);
             return Err(ErrorKind::ConnectionAborted.into());
         }
         Ok(pipe)
     }
 
-    fn try_read(&mut self, pipe: usize, into: &mut [u8]) -> io::Result<usize> {
-        if self.strikes(self.faults.interrupted) {
+    /// What may be in the way of a read or a write.
+    fn hinder(&mut self, pipe: usize) -> io::Result<()> {
+        if self.strikes(Kind::Interrupted, Some(pipe)) {
             return Err(ErrorKind::Interrupted.into());
         }
-        if self.strikes(self.faults.no_memory) {
+        if self.strikes(Kind::NoMemory, Some(pipe)) {
+            self.pipes[pipe].owed = None; // it will not be tried again at once
             return Err(self.shortage(&SHORTAGES[2..]));
         }
-        let arrived = self.pipes[pipe].arrived.len();
+        Ok(())
+    }
+
+    fn try_read(&mut self, i: usize, into: &mut [u8]) -> io::Result<usize> {
+        self.pipes[i].owed = self.pipes[i].owed.map(|_| self.looks);
+        self.hinder(i)?;
+        if self.pipes[i].clogged_until.is_some() {
+            return Err(ErrorKind::WouldBlock.into());
+        }
+        if self.strikes(Kind::Empty, Some(i)) {
+            (self.pipes[i].edge_in, self.pipes[i].owed) = (true, None);
+            return Err(ErrorKind::WouldBlock.into());
+        }
+        let arrived = self.pipes[i].arrived.len();
         if arrived == 0 {
-            return match &self.pipes[pipe] {
+            let pipe = &mut self.pipes[i];
+            pipe.owed = None;
+            return match pipe {
                 pipe if pipe.reset_by_client => Err(ErrorKind::ConnectionReset.into()),
-                pipe if pipe.fin_arrived => Ok(0),
+                pipe if pipe.fin_arrived => {
+                    pipe.fin_read = true;
+                    Ok(0)
+                }
                 _ => Err(ErrorKind::WouldBlock.into()),
             };
         }
+        let short = self.strikes(Kind::ShortRead, Some(i));
         let mut n = arrived.min(into.len());
-        if self.strikes(self.faults.short_read) {
-            n = 1 + self.random(n);
-            self.pipes[pipe].edge_in |= n < arrived;
+        if short {
+            n = 1 + self.luck.below(n);
         }
-        for (to, from) in into.iter_mut().zip(self.pipes[pipe].arrived.drain(..n)) {
+        let pipe = &mut self.pipes[i];
+        for (to, from) in into.iter_mut().zip(pipe.arrived.drain(..n)) {
             *to = from;
+        }
+        if short && n < arrived {
+            pipe.edge_in = true;
+        }
+        if short || n < into.len() && !(pipe.fin_arrived || pipe.reset_by_client) {
+            pipe.owed = None;
         }
         Ok(n)
     }
 
-    fn try_write(&mut self, pipe: usize, bytes: &[IoSlice<'_>]) -> io::Result<usize> {
-        if self.strikes(self.faults.interrupted) {
-            return Err(ErrorKind::Interrupted.into());
-        }
-        if self.strikes(self.faults.no_memory) {
-            return Err(self.shortage(&SHORTAGES[2..]));
-        }
-        let short = self.strikes(self.faults.short_write);
+    fn try_write(&mut self, i: usize, bytes: &[IoSlice<'_>]) -> io::Result<usize> {
+        self.hinder(i)?;
         let size: usize = bytes.iter().map(|slice| slice.len()).sum();
-        let part = if short { self.random(size) } else { size };
-        let pipe = &mut self.pipes[pipe];
+        if self.pipes[i].shut_until.is_none() && self.strikes(Kind::Shut, Some(i)) {
+            self.pipes[i].shut_until = Some(self.soon(100));
+        }
+        let part = match (self.strikes(Kind::Empty, Some(i)), Kind::ShortWrite) {
+            (true, _) => 0,
+            (false, short) if self.strikes(short, Some(i)) => self.luck.below(size),
+            _ => size,
+        };
+        let pipe = &mut self.pipes[i];
         if pipe.reset_by_client || pipe.server_finished {
             return Err(ErrorKind::BrokenPipe.into());
         }
-        let n = part.min(pipe.window.saturating_sub(pipe.to_client.len()));
+        let n = part.min(pipe.room());
         pipe.to_client.extend(bytes.iter().flat_map(|slice| slice.iter()).take(n));
         if n < size {
             // A part taken for no reason: the room is back at once, and so is the edge.
-            pipe.edge_out |= n == part;
-            pipe.blocked |= n < part;
+            pipe.edge_out |= n == part && pipe.room() > 0;
+            pipe.blocked |= pipe.room() == 0;
         }
         if n == 0 { Err(ErrorKind::WouldBlock.into()) } else { Ok(n) }
+    }
+}
+
+impl Drop for Sim {
+    fn drop(&mut self) {
+        if let Some(report) = self.report.take() {
+            report.hand_in(self.looks, &self.struck);
+        }
     }
 }
 
@@ -564,32 +805,44 @@ const SHORTAGES: &[i32] = if cfg!(windows) {
     &[24, 23, 12, 55]
 };
 
+/// ENOSPC: more is watched than may be.
+const UNWATCHED: i32 = 28;
+
 impl Net for Sim {
     type Listener = SimListener;
     type Stream = SimStream;
 
     const SHORT_MEANS_DONE: bool = true;
+    const HOLDS_TO_THE_LAWS: bool = true;
 
     fn now(&mut self) -> Duration {
+        if self.strikes(Kind::Slow, None) {
+            let later = self.soon(20);
+            self.clock.advance(later.saturating_sub(self.clock.now()));
+        }
         self.clock.now()
     }
 
     fn wait(&mut self, timeout: Option<Duration>, events: &mut Vec<Event>) -> io::Result<()> {
+        self.looks += 1;
+        if self.looks > self.looks_max {
+            return Err(io::Error::new(ErrorKind::TimedOut, "the wheel never comes to rest"));
+        }
         let moved = self.deliver();
         self.tell(events);
-        let pending = self
-            .pipes
-            .iter()
-            .any(|p| p.token.is_some() && p.state() == OPEN && (p.edge_in || p.edge_out));
-        let woken = self.woken.swap(false, Ordering::Relaxed);
+        let pending = self.live.iter().map(|&i| &self.pipes[i]).any(|pipe| {
+            let seen = pipe.token.is_some() && pipe.state() == OPEN && pipe.clogged_until.is_none();
+            seen && (pipe.edge_in || pipe.edge_out)
+        });
+        let woken = self.woken.load(Ordering::Relaxed)
+            && !self.strikes(Kind::LateWake, None)
+            && self.woken.swap(false, Ordering::Relaxed);
         if events.is_empty() && !moved && !pending && !woken {
-            match timeout {
-                Some(timeout) => self.clock.advance(timeout),
-                // The kernel would sleep for ever; so nothing after the sleep may run.
-                None => return Err(ErrorKind::Deadlock.into()),
-            }
+            self.sleep(timeout)?;
         }
-        self.note(0, events.len(), &Ok(usize::from(moved)));
+        if timeout.is_none_or(|timeout| !timeout.is_zero()) && self.strikes(Kind::Jump, None) {
+            self.clock.advance(Duration::from_millis(self.luck.below(60_000) as u64));
+        }
         Ok(())
     }
 
@@ -612,9 +865,7 @@ impl Net for Sim {
     }
 
     fn accept(&mut self, listener: &mut SimListener) -> io::Result<(SimStream, SocketAddr)> {
-        let result = self.try_accept(listener.index);
-        self.note(1, listener.index, &result);
-        let pipe = result?;
+        let pipe = self.try_accept(listener.index)?;
         let addr = self.pipes[pipe].addr.ok_or(ErrorKind::NotConnected)?;
         Ok((self.open_stream(pipe), addr))
     }
@@ -630,18 +881,17 @@ impl Net for Sim {
         if self.is_short() {
             return Err(self.shortage(SHORTAGES));
         }
-        let pipe = Pipe {
-            addr: Some(addr),
-            dial: Some(Dial::Pending),
-            window: 1 << 20,
-            ..Pipe::default()
-        };
-        self.pipes.push(pipe);
-        Ok(self.open_stream(self.pipes.len() - 1))
+        let pipe = self.add_pipe(addr, Some(Dial::Pending));
+        Ok(self.open_stream(pipe))
     }
 
     fn watch(&mut self, stream: &mut SimStream, token: Token) -> io::Result<()> {
+        let unwatched = self.strikes(Kind::Unwatched, Some(stream.pipe));
         let pipe = &mut self.pipes[stream.pipe];
+        if unwatched {
+            pipe.harmed = true;
+            return Err(io::Error::from_raw_os_error(UNWATCHED));
+        }
         pipe.token = Some(token);
         pipe.edge_out = pipe.dial.is_none();
         pipe.edge_in = !pipe.arrived.is_empty() || pipe.fin_arrived || pipe.reset_by_client;
@@ -657,26 +907,28 @@ impl Net for Sim {
     }
 
     fn take_error(&mut self, stream: &mut SimStream) -> io::Result<()> {
-        match self.pipes[stream.pipe].reset_by_client {
+        let pipe = &mut self.pipes[stream.pipe];
+        pipe.owed = None;
+        match pipe.reset_by_client && pipe.clogged_until.is_none() {
             true => Err(ErrorKind::ConnectionReset.into()),
             false => Ok(()),
         }
     }
 
     fn read(&mut self, stream: &mut SimStream, into: &mut [u8]) -> io::Result<usize> {
-        let result = self.try_read(stream.pipe, into);
-        self.note(2, stream.pipe, &result);
-        result
+        self.try_read(stream.pipe, into)
     }
 
     fn write(&mut self, stream: &mut SimStream, bytes: &[IoSlice<'_>]) -> io::Result<usize> {
-        let result = self.try_write(stream.pipe, bytes);
-        self.note(3, stream.pipe, &result);
-        result
+        self.try_write(stream.pipe, bytes)
     }
 
     fn finish(&mut self, stream: &mut SimStream) -> io::Result<()> {
-        self.pipes[stream.pipe].server_finished = true;
+        let pipe = &mut self.pipes[stream.pipe];
+        if pipe.reset_by_client {
+            return Err(ErrorKind::NotConnected.into());
+        }
+        pipe.server_finished = true;
         Ok(())
     }
 

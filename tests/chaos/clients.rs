@@ -1,0 +1,315 @@
+//! The outside of the chaos: clients that are rude, and what is asked of the server from there.
+use std::net::{Ipv6Addr, SocketAddr};
+
+use charkh::net::{ClientId, Event, Token};
+
+use super::{World, envelope::Envelope, server::byte_of};
+
+#[derive(Default)]
+pub struct Clients {
+    all: Vec<Client>,
+    /// Those that something may still happen to, as indices.
+    active: Vec<usize>,
+    clogged: Vec<usize>,
+    rounds: u32,
+}
+
+struct Client {
+    id: ClientId,
+    addr: SocketAddr,
+    layered: bool,
+    greeted: bool,
+    /// Without what the layer adds.
+    sent: usize,
+    finished: bool,
+    wire: Envelope,
+    /// How much of what the server promised has come.
+    got: usize,
+}
+
+/// Active at a time.
+const ACTIVE_MAX: usize = 24;
+
+impl Clients {
+    /// One thing that the outside does.
+    pub fn act(&mut self, reactor: &mut World) {
+        self.meet(reactor);
+        let (action, chosen) = {
+            let dice = &mut reactor.protocol().dice;
+            (dice.below(26), dice.below(self.active.len()))
+        };
+        match action {
+            0 | 1 => self.connect(reactor),
+            2 => (0..4).for_each(|_| self.connect(reactor)),
+            22 => Self::ask_from_elsewhere(reactor),
+            23 => {
+                let ms = reactor.protocol().dice.below(50) as u64;
+                reactor.net().clock().advance(std::time::Duration::from_millis(ms));
+            }
+            24 => Self::say_something_stale(reactor),
+            25 if reactor.protocol().dice.one_in(4) => self.clog(reactor),
+            _ => {
+                if let Some(&index) = self.active.get(chosen) {
+                    self.act_of(reactor, index, action);
+                }
+            }
+        }
+    }
+
+    fn act_of(&mut self, reactor: &mut World, index: usize, action: usize) {
+        let amount = reactor.protocol().dice.below(150);
+        let client = &mut self.all[index];
+        match action {
+            3..=9 => client.send(reactor, amount),
+            10..=16 => client.receive(reactor, amount),
+            17 => client.finish(reactor),
+            18 if amount < 15 => reactor.net().reset_client(client.id),
+            19 => reactor.net().set_window(client.id, amount),
+            20 => reactor.net().deliver_all(),
+            21 => self.release(reactor),
+            _ => {}
+        }
+        let client = &self.all[index];
+        let net = reactor.net();
+        let over = net.sees_end(client.id) && (client.finished || net.was_reset(client.id));
+        if over && net.looks_owed(client.id) == 0 && self.active.len() > ACTIVE_MAX / 2 {
+            self.active.retain(|&other| other != index);
+        }
+    }
+
+    fn connect(&mut self, reactor: &mut World) {
+        if self.active.len() >= ACTIVE_MAX {
+            return;
+        }
+        let port = 10_000 + self.all.len() as u16;
+        let dice = &mut reactor.protocol().dice;
+        let layered = dice.one_in(3);
+        let addr = match dice.below(4) {
+            0 | 1 => SocketAddr::from(([127, 0, 0, 1], port)),
+            2 => SocketAddr::from(([127, 0, 0, 2], port)),
+            n => {
+                let ip = Ipv6Addr::new(0x2001, 0xdb8, 0, 0, n as u16, 0, 0, port);
+                SocketAddr::from((ip, port))
+            }
+        };
+        let id = reactor.net().client_from(addr, usize::from(layered));
+        self.add(id, addr, layered);
+    }
+
+    fn add(&mut self, id: ClientId, addr: SocketAddr, layered: bool) {
+        self.active.push(self.all.len());
+        self.all.push(Client {
+            id,
+            addr,
+            layered,
+            greeted: false,
+            sent: 0,
+            finished: false,
+            wire: Envelope::default(),
+            got: 0,
+        });
+    }
+
+    /// Those whom the server has dialed.
+    fn meet(&mut self, reactor: &mut World) -> bool {
+        let mut met = false;
+        while let Some(id) = reactor.net().dialed() {
+            let addr = reactor.net().addr(id).expect("nobody was dialed");
+            let layered = reactor.protocol().accounts[&addr].is_layered();
+            self.add(id, addr, layered);
+            met = true;
+        }
+        met
+    }
+
+    /// Some connections stop moving, one after the other; later they go on, in another order.
+    fn clog(&mut self, reactor: &mut World) {
+        for _ in 0..3 {
+            let chosen = reactor.protocol().dice.below(self.active.len());
+            if let Some(&index) = self.active.get(chosen) {
+                reactor.net().clog(self.all[index].id);
+                self.clogged.push(index);
+            }
+        }
+    }
+
+    fn release(&mut self, reactor: &mut World) {
+        if !self.clogged.is_empty() {
+            let index = reactor.protocol().dice.below(self.clogged.len());
+            let index = self.clogged.swap_remove(index);
+            reactor.net().release(self.all[index].id);
+        }
+    }
+
+    fn ask_from_elsewhere(reactor: &mut World) {
+        let handle = reactor.handle();
+        for _ in 0..1 + reactor.protocol().dice.below(4) {
+            let server = reactor.protocol();
+            let number = server.jobs_sent;
+            server.jobs_sent += 1;
+            handle.run(move |server, hub| server.job(number, hub)).expect("the reactor is here");
+        }
+    }
+
+    /// An event for a connection that may be gone, or may never have been.
+    fn say_something_stale(reactor: &mut World) {
+        let dice = &mut reactor.protocol().dice;
+        let token = Token::Conn { slot: dice.below(30) as u32, serial: 1 + dice.below(200) as u32 };
+        let [readable, writable, ending, failed] = [true, true, dice.one_in(2), false];
+        reactor.net().inject(Event { token, readable, writable, ending, failed });
+    }
+}
+
+/// What must hold.
+impl Clients {
+    /// After every turn: nobody waits for more than two.
+    pub fn ask(&self, reactor: &mut World) {
+        for client in self.active.iter().map(|&index| &self.all[index]) {
+            let looks = reactor.net().looks_owed(client.id);
+            if looks <= 2 {
+                continue;
+            }
+            let (server, addr) = (reactor.protocol(), client.addr);
+            let Some(account) = server.accounts.get(&addr) else {
+                panic!("{addr} has waited for {looks} turns to be opened");
+            };
+            let (id, turn) = (account.id, server.turn);
+            let idle = turn.saturating_sub(account.called) > 2;
+            let excused = !account.closing && (account.paused || !idle);
+            let may_be_full = !account.closing && !account.both_ways;
+            let full = may_be_full && reactor.hub().peer(id).is_some_and(|peer| peer.is_full());
+            assert!(excused || full, "{addr} has waited for {looks} turns");
+        }
+        reactor.protocol().turn += 1;
+    }
+
+    /// The wheel would sleep for ever. Then there must be nothing that it could do.
+    pub fn ask_the_sleeper(&self, reactor: &mut World) {
+        for client in self.active.iter().map(|&index| &self.all[index]) {
+            let addr = client.addr;
+            let looks = reactor.net().looks_owed(client.id);
+            let room = reactor.net().room(client.id);
+            let Some(account) = reactor.protocol().accounts.get(&addr) else { continue };
+            let (id, paused, deaf) = (account.id, account.paused, account.closing);
+            let Some(peer) = reactor.hub().peer(id) else { continue };
+            assert!(deaf || !paused, "{addr} is paused for ever");
+            assert!(looks == 0 || peer.is_full(), "{addr} has something to say, and no turn");
+            let held_back = client.layered && !client.greeted;
+            assert!(peer.unsent() == 0 || room == 0 || held_back, "{addr} could be sent more");
+        }
+        let (waiting, stopping) = (reactor.net().waiting(), reactor.hub().is_stopping());
+        let full = reactor.hub().len() >= reactor.hub().config().conns_max;
+        assert!(waiting == 0 || full || stopping, "{waiting} could be accepted");
+    }
+
+    /// Everybody goes on, reads what there is, and ends. `true` when nothing came any more.
+    pub fn end(&mut self, reactor: &mut World) -> bool {
+        self.rounds += 1;
+        while !self.clogged.is_empty() {
+            self.release(reactor);
+        }
+        let mut quiet = !self.meet(reactor);
+        for &index in &self.active {
+            let client = &mut self.all[index];
+            let got = client.got;
+            reactor.net().set_window(client.id, 1 << 20);
+            client.receive(reactor, usize::MAX);
+            client.greet(reactor);
+            if !client.finished {
+                client.say_goodbye(reactor);
+            }
+            quiet &= client.got == got;
+        }
+        quiet && self.rounds > 3
+    }
+
+    /// In the end: who was promised what, who got what, and who is to blame.
+    pub fn compare_notes(&self, reactor: &mut World) {
+        let server = reactor.protocol();
+        assert!(server.alive.is_empty() && server.dials_left() == 0, "somebody never ended");
+        assert_eq!(server.opened, server.closed, "opened and closed");
+        for client in &self.all {
+            let (id, addr) = (client.id, client.addr);
+            let [reset, refused] = [reactor.net().was_reset(id), reactor.net().sees_reset(id)];
+            let (sent, harmed) = (reactor.net().sent(id), reactor.net().was_harmed(id));
+            let Some(account) = reactor.protocol().accounts.get(&addr) else {
+                assert_eq!(client.got, 0, "a stranger spoke to {addr}");
+                continue;
+            };
+            let ended = account.ended.expect("it ended");
+            if ended == "broken" {
+                assert!(reset || harmed, "{addr} broke by itself");
+            }
+            if ended == "closed" && !reset && !refused {
+                assert_eq!(client.got, account.promised.len(), "{addr} lost its last bytes");
+            }
+            match account.whole {
+                Some(whole) if !client.layered => {
+                    assert_eq!(whole, sent, "{addr} was heard in part");
+                }
+                Some(whole) => assert!(whole == client.sent || harmed, "{addr} heard in part"),
+                None => {}
+            }
+        }
+    }
+}
+
+impl Client {
+    fn greet(&mut self, reactor: &mut World) {
+        if self.layered && !self.greeted {
+            self.greeted = true;
+            reactor.net().send(self.id, &Envelope::hello());
+        }
+    }
+
+    fn send(&mut self, reactor: &mut World, amount: usize) {
+        if self.finished {
+            return;
+        }
+        self.greet(reactor);
+        let bytes = (self.sent..self.sent + amount).map(|place| byte_of(self.addr, place));
+        let plain: Vec<u8> = bytes.collect();
+        self.sent += amount;
+        let mut wire = Vec::new();
+        if self.layered {
+            Envelope::wrap(&plain, &mut wire);
+        }
+        reactor.net().send(self.id, if self.layered { &wire } else { &plain });
+    }
+
+    fn receive(&mut self, reactor: &mut World, amount: usize) {
+        let wire = reactor.net().receive_some(self.id, amount);
+        if wire.is_empty() {
+            return;
+        }
+        let mut plain = Vec::new();
+        match self.layered {
+            true => self.wire.unwrap(&wire, &mut plain),
+            false => plain = wire,
+        }
+        let account = reactor.protocol().accounts.get(&self.addr);
+        let promised = account.map_or(&[][..], |account| &account.promised);
+        let next = promised.get(self.got..self.got + plain.len());
+        assert_eq!(next, Some(&plain[..]), "{} got what it was never sent", self.addr);
+        self.got += plain.len();
+    }
+
+    /// In good order, or not.
+    fn finish(&mut self, reactor: &mut World) {
+        if reactor.protocol().dice.one_in(3) {
+            self.finished = true;
+            reactor.net().finish_client(self.id);
+        } else {
+            self.say_goodbye(reactor);
+        }
+    }
+
+    fn say_goodbye(&mut self, reactor: &mut World) {
+        if self.layered && !self.finished {
+            reactor.net().send(self.id, &Envelope::goodbye());
+        }
+        self.finished = true;
+        reactor.net().finish_client(self.id);
+    }
+}
+
