@@ -3,7 +3,7 @@
 use std::{
     collections::{HashMap, VecDeque},
     fmt,
-    io::IoSlice,
+    io::{self, IoSlice},
     net::{IpAddr, SocketAddr},
     time::Duration,
 };
@@ -18,6 +18,7 @@ use crate::{
     layer::{Layer, Layered},
     stats::Stats,
     timers::Timers,
+    trace::{Trace, What},
     weights::Weights,
 };
 
@@ -27,6 +28,11 @@ use crate::{
 pub struct ConnId {
     pub(crate) slot: u32,
     pub(crate) serial: u32,
+}
+
+impl ConnId {
+    /// Names nothing, now and for ever.
+    pub(crate) const NOBODY: Self = Self { slot: u32::MAX, serial: 0 };
 }
 
 impl fmt::Display for ConnId {
@@ -53,6 +59,7 @@ pub struct Hub {
     pub(crate) weights: Weights,
     pub(crate) hot: Hot,
     pub(crate) stats: Stats,
+    pub(crate) trace: Trace,
     pub(crate) config: Config,
     pub(crate) stopping: Stopping,
     /// When `Protocol::tick` is wanted, in milliseconds.
@@ -136,6 +143,7 @@ impl Hub {
             weights: Weights::default(),
             hot: Hot::default(),
             stats: Stats::default(),
+            trace: Trace::new(config.trace, &Reason::NAMES),
             patience: config.patience(),
             config,
             stopping: Stopping::No,
@@ -199,7 +207,7 @@ impl Hub {
     /// more, and no callback follows: the name that is returned is nobody's.
     pub fn connect(&mut self, addr: SocketAddr) -> ConnId {
         if matches!(self.stopping, Stopping::AtOnce | Stopping::Over) {
-            return ConnId { slot: u32::MAX, serial: 0 };
+            return ConnId::NOBODY;
         }
         let id = self.insert(State::Dialing, Conn::OUTBOUND, addr);
         if self.conns.len() > self.config.conns_max {
@@ -275,6 +283,11 @@ impl Hub {
         Stats { memory: weights.total(), armed: timers.len(), ..stats.clone() }
     }
 
+    /// What the loop did last, as far as [`Config::trace`] lets it remember.
+    pub fn trace(&self) -> &Trace {
+        &self.trace
+    }
+
     /// The limits that this reactor was made with.
     pub fn config(&self) -> &Config {
         &self.config
@@ -285,11 +298,12 @@ impl Hub {
 impl Hub {
     pub(crate) fn set_now(&mut self, now: Duration) {
         self.now = now;
-        self.clock = now;
+        self.set_clock(now);
     }
 
     pub(crate) fn set_clock(&mut self, clock: Duration) {
         self.clock = clock;
+        self.trace.set_now(clock);
     }
 
     pub(crate) fn now_ms(&self) -> u64 {
@@ -324,6 +338,36 @@ impl Hub {
         if self.timers.armed_at(slot).is_none_or(|armed| at < armed) {
             self.timers.arm(slot, at);
         }
+    }
+}
+
+/// The recorder.
+impl Hub {
+    #[inline]
+    pub(crate) fn note(&mut self, what: What, slot: u32, value: usize) {
+        if self.trace.is_on() {
+            let serial = self.conns[slot as usize].serial;
+            self.trace.note(what, slot, serial, value as u64);
+        }
+    }
+
+    #[inline]
+    pub(crate) fn was_written(
+        &mut self,
+        slot: u32,
+        result: &io::Result<usize>,
+        clock: impl FnOnce() -> Duration,
+    ) {
+        if self.trace.is_on() {
+            let serial = self.conns[slot as usize].serial;
+            self.trace.was_written(slot, serial, result, clock);
+        }
+    }
+
+    /// A callback that began with a mark has returned.
+    #[inline]
+    pub(crate) fn took(&mut self, what: What, id: ConnId, clock: impl FnOnce() -> Duration) {
+        self.trace.took(what, id.slot, id.serial, clock);
     }
 }
 

@@ -32,7 +32,7 @@
 //!   what was counted: [`Stats`].
 //! - Other threads: [`Handle`]. Encryption and the like: [`Layer`].
 //! - A blocking client, for tests and tools: [`client`].
-//! - Other worlds than the kernel's: [`net`].
+//! - Other worlds than the kernel's: [`net`]. What the loop did last, turn by turn: [`trace`].
 //!
 //! # Features
 //! - `cli` (default): the `charkh` program. A library user turns it off with
@@ -58,6 +58,7 @@ mod protocol;
 mod reactor;
 mod stats;
 mod timers;
+pub mod trace;
 mod weights;
 
 pub use config::{Config, WhenFull};

@@ -54,6 +54,14 @@ pub struct Event {
     pub failed: bool,
 }
 
+impl Event {
+    /// What is told, as the recorder keeps it.
+    pub(crate) fn bits(&self) -> u64 {
+        let bit = |on: bool, at: u32| u64::from(on) << at;
+        bit(self.readable, 0) | bit(self.writable, 1) | bit(self.ending, 2) | bit(self.failed, 3)
+    }
+}
+
 /// How sockets are set up. Accepted connections have it from their listener; outbound ones as soon
 /// as they have begun to connect.
 #[derive(Clone, Debug)]

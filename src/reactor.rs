@@ -28,6 +28,7 @@ use crate::{
     peer::Peer,
     protocol::Protocol,
     timers::Step,
+    trace::What,
 };
 
 /// How long accepting, reading or writing waits when the system is short of something. Sooner
@@ -384,6 +385,7 @@ impl<P: Protocol, N: Net> Reactor<P, N> {
                     conn.set_writable(conn.writable() | event.writable);
                     conn.set_ending(conn.ending() | event.ending);
                     conn.set_failed(conn.failed() | event.failed);
+                    hub.trace.note(What::Ready, slot, conn.serial, event.bits());
                     hub.touch(slot);
                 }
             }
@@ -395,7 +397,9 @@ impl<P: Protocol, N: Net> Reactor<P, N> {
         for _ in 0..self.hub.config.jobs_max {
             let Some(job) = self.jobs.next() else { return };
             self.hub.stats.jobs += 1;
+            self.mark();
             job(&mut self.protocol, &mut self.hub);
+            self.took(What::Job, ConnId::NOBODY);
             self.lap(Culprit::Job);
         }
         self.hub.stats.job_budget += 1;
@@ -407,7 +411,9 @@ impl<P: Protocol, N: Net> Reactor<P, N> {
         let now = self.hub.now_ms();
         if self.hub.tick_at.is_some_and(|at| at <= now) {
             self.hub.tick_at = None;
+            self.mark();
             self.protocol.tick(&mut self.hub);
+            self.took(What::Tick, ConnId::NOBODY);
             self.lap(Culprit::Tick);
         }
         if self.accept_at.is_some_and(|at| at <= now) {
@@ -436,7 +442,7 @@ impl<P: Protocol, N: Net> Reactor<P, N> {
             Some(Due::Wake) => {
                 self.hub.stats.timers += 1;
                 self.hub.conns[slot as usize].wake = None;
-                self.call(slot, |protocol, peer, session| protocol.timer(peer, session));
+                self.call(What::Timer, slot, |protocol, peer, own| protocol.timer(peer, own));
                 self.lap(Culprit::Conn(slot));
             }
             Some(Due::End(reason)) => {
@@ -444,6 +450,7 @@ impl<P: Protocol, N: Net> Reactor<P, N> {
                 if self.hub.conns[slot as usize].is_lingering() {
                     self.hub.stats.linger_expired += 1;
                 }
+                self.hub.note(What::Deadline, slot, reason.index());
                 self.hub.end(slot, reason);
             }
         }
@@ -624,6 +631,7 @@ impl<P: Protocol, N: Net> Reactor<P, N> {
         // A socket that has just been accepted can be written to; its first edge says no more.
         self.hub.conns[slot as usize].set_writable(true);
         self.hub.stats.accepted += 1;
+        self.hub.note(What::Accept, slot, n);
         if self.seat(slot, stream) {
             self.open(slot);
         }
@@ -666,6 +674,7 @@ impl<P: Protocol, N: Net> Reactor<P, N> {
             if self.hub.peer(id).is_none() {
                 continue; // given up before it began
             }
+            self.hub.note(What::Connect, id.slot, 0);
             match self.net.connect(addr, &self.hub.config.sockets) {
                 Ok(stream) => drop(self.seat(id.slot, stream)),
                 Err(e) => self.hub.end(id.slot, Reason::Broken(e)),
@@ -695,7 +704,9 @@ impl<P: Protocol, N: Net> Reactor<P, N> {
     fn open(&mut self, slot: u32) {
         let id = self.hub.id(slot);
         debug!("{id} is up, with {}", self.hub.addr(slot));
+        self.mark();
         let session = self.protocol.open(&mut Peer::new(&mut self.hub, id));
+        self.took(What::Open, id);
         self.sessions[slot as usize] = Some(session);
         self.hub.rearm(slot);
         self.hub.touch(slot);
@@ -743,6 +754,7 @@ impl<P: Protocol, N: Net> Reactor<P, N> {
                 conn.state = State::Up;
                 conn.active = now;
                 self.hub.stats.connected += 1;
+                self.hub.note(What::Connected, slot, 0);
                 self.open(slot);
             }
             Err(e) if e.kind() == io::ErrorKind::NotConnected => conn.set_writable(false),
@@ -764,7 +776,7 @@ impl<P: Protocol, N: Net> Reactor<P, N> {
             return conn.set_readable(true);
         }
         conn.set_told_to_stop(true);
-        self.call(slot, |protocol, peer, session| protocol.stopping(peer, session));
+        self.call(What::Stopping, slot, |protocol, peer, own| protocol.stopping(peer, own));
     }
 
     /// Free what is over: the only place where that happens. What `closed` ends waits a turn.
@@ -774,6 +786,7 @@ impl<P: Protocol, N: Net> Reactor<P, N> {
             let id = self.hub.id(slot);
             let conn = &self.hub.conns[slot as usize];
             let (dialed, addr) = (conn.listener == Conn::OUTBOUND, self.hub.addr(slot));
+            self.hub.note(What::Close, slot, reason.index());
             self.hub.remove(slot);
             self.hub.stats.released += 1;
             let stream = self.streams.get_mut(slot as usize).and_then(Option::take);
@@ -784,11 +797,16 @@ impl<P: Protocol, N: Net> Reactor<P, N> {
             // A descriptor is free again.
             self.accept_at = None;
             debug!("{id} with {addr} is over: {reason}");
+            self.mark();
             match self.sessions.get_mut(slot as usize).and_then(Option::take) {
-                Some(session) => self.protocol.closed(&mut self.hub, id, session, reason),
+                Some(session) => {
+                    self.protocol.closed(&mut self.hub, id, session, reason);
+                    self.took(What::Closed, id);
+                }
                 None if dialed => {
                     self.hub.stats.connect_failed += 1;
                     self.protocol.connect_failed(&mut self.hub, id, reason);
+                    self.took(What::ConnectFailed, id);
                 }
                 None => {}
             }
@@ -801,6 +819,7 @@ impl<P: Protocol, N: Net> Reactor<P, N> {
         if N::HOLDS_TO_THE_LAWS {
             self.hub.check();
         }
+        self.hub.trace.turned(self.watch.began, || self.net.now());
         let Watch { began, mark, longest, culprit } = self.watch;
         let turn = mark.saturating_sub(began);
         let Hub { stats, longest_turn, config, .. } = &mut self.hub;
@@ -838,11 +857,14 @@ impl<P: Protocol, N: Net> Reactor<P, N> {
         // What was kept back is finished first: whole messages may be waiting in it.
         if conn.reoffer() {
             conn.set_reoffer(false);
+            self.mark();
             self.offer(slot, 0);
             return false;
         }
         hub.stats.reads += 1;
-        match net.read(stream, scratch) {
+        let result = net.read(stream, scratch);
+        hub.trace.was_read(slot, conn.serial, &result, || net.now());
+        match result {
             Ok(0) => self.end_of_input(slot),
             Ok(size) => self.arrived(slot, size),
             Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
@@ -892,7 +914,7 @@ impl<P: Protocol, N: Net> Reactor<P, N> {
             Ok(size) => size,
             Err(fault) => return self.fault(slot, fault),
         };
-        let Self { protocol, hub, sessions, scratch, plain, .. } = self;
+        let Self { protocol, hub, net, sessions, scratch, plain, .. } = self;
         let Some(session) = &mut sessions[slot as usize] else { return };
         if hub.conns[slot as usize].state != State::Up {
             return; // the layer's answer was too much
@@ -912,10 +934,11 @@ impl<P: Protocol, N: Net> Reactor<P, N> {
         }
         let bytes = if joined { kept.pending() } else { fresh };
         let mut input = Input::with_budget(bytes, scanned, hub.config.frames_max);
-        let result = match bytes.is_empty() {
-            true => Ok(()),
-            false => protocol.data(&mut Peer::new(hub, id), session, &mut input),
-        };
+        let mut result = Ok(());
+        if !bytes.is_empty() {
+            result = protocol.data(&mut Peer::new(hub, id), session, &mut input);
+            hub.took(What::Data, id, || net.now());
+        }
         hub.stats.messages += input.messages();
         let (taken, scanned, cut) = (input.taken(), input.scanned(), input.was_cut());
         if joined {
@@ -947,7 +970,7 @@ impl<P: Protocol, N: Net> Reactor<P, N> {
 
     /// What came off the wire, through the layer. Without one it is what it is.
     fn unwrap_layer(&mut self, slot: u32, size: usize) -> Result<usize> {
-        let Self { hub, scratch, plain, .. } = self;
+        let Self { hub, net, scratch, plain, .. } = self;
         let Some(mut layer) = hub.conns[slot as usize].layer.take() else { return Ok(size) };
         let mut answer = Vec::new();
         plain.clear();
@@ -956,6 +979,7 @@ impl<P: Protocol, N: Net> Reactor<P, N> {
             size => layer.0.receive(&scratch[..size], plain, &mut answer),
         };
         hub.conns[slot as usize].layer = Some(layer);
+        hub.trace.mark(|| net.now());
         if !answer.is_empty() {
             hub.hold(slot, |held, pool| held.wire.push(&answer, pool));
             hub.limit_output(slot, hub.unsent(slot));
@@ -976,7 +1000,7 @@ impl<P: Protocol, N: Net> Reactor<P, N> {
             let mut kept = kept.unwrap_or_default();
             self.hub.reclaim(slot);
             let mut rest = Input::new(kept.pending());
-            self.call(slot, |protocol, peer, session| protocol.eof(peer, session, &mut rest));
+            self.call(What::Eof, slot, |protocol, peer, own| protocol.eof(peer, own, &mut rest));
             kept.clear(&mut self.hub.pool);
         }
         if self.hub.conns[slot as usize].ours == Ours::Finished {
@@ -1002,7 +1026,7 @@ impl<P: Protocol, N: Net> Reactor<P, N> {
             // It may have stopped taking input because it was full.
             conn.set_reoffer(conn.reoffer() || conn.has_input());
             if conn.ours == Ours::Open {
-                self.call(slot, |protocol, peer, session| protocol.drained(peer, session));
+                self.call(What::Drained, slot, |protocol, peer, own| protocol.drained(peer, own));
             }
         }
         self.finish(slot);
@@ -1021,6 +1045,7 @@ impl<P: Protocol, N: Net> Reactor<P, N> {
         }
         let size: usize = slices[..used].iter().map(|slice| slice.len()).sum();
         let result = net.write(stream, &slices[..used]);
+        hub.was_written(slot, &result, || net.now());
         hub.stats.writes += 1;
         match result {
             Ok(n) => {
@@ -1077,10 +1102,11 @@ impl<P: Protocol, N: Net> Reactor<P, N> {
     /// Any callback about one connection but `open`, `data` and `closed`.
     fn call(
         &mut self,
+        what: What,
         slot: u32,
         call: impl FnOnce(&mut P, &mut Peer<'_>, &mut P::Session) -> Result,
     ) {
-        let Self { protocol, hub, sessions, .. } = self;
+        let Self { protocol, hub, net, sessions, .. } = self;
         let conn = &hub.conns[slot as usize];
         // A connection on its way has no session, and may have no row in the table yet.
         let session = sessions.get_mut(slot as usize).and_then(Option::as_mut);
@@ -1089,7 +1115,10 @@ impl<P: Protocol, N: Net> Reactor<P, N> {
             return;
         }
         let id = hub.id(slot);
-        if let Err(fault) = call(protocol, &mut Peer::new(hub, id), session) {
+        hub.trace.mark(|| net.now());
+        let result = call(protocol, &mut Peer::new(hub, id), session);
+        hub.took(what, id, || net.now());
+        if let Err(fault) = result {
             self.fault(slot, fault);
         }
         self.hub.touch(slot);
@@ -1105,10 +1134,10 @@ impl<P: Protocol, N: Net> Reactor<P, N> {
         {
             let mut slices = [IoSlice::new(&[]); SLICES];
             let used = hub.front(slot, &mut slices);
-            if used > 0
-                && let Ok(n) = net.write(stream, &slices[..used])
-            {
-                hub.stats.bytes_out += n as u64;
+            if used > 0 {
+                let result = net.write(stream, &slices[..used]);
+                hub.was_written(slot, &result, || net.now());
+                hub.stats.bytes_out += result.unwrap_or(0) as u64;
             }
         }
         self.hub.end(slot, Reason::Fault(fault));
@@ -1166,6 +1195,16 @@ impl<P: Protocol, N: Net> Reactor<P, N> {
         if lap > self.watch.longest {
             (self.watch.longest, self.watch.culprit) = (lap, culprit);
         }
+    }
+
+    /// A callback begins: while recording, that is worth a reading of the clock.
+    fn mark(&mut self) {
+        self.hub.trace.mark(|| self.net.now());
+    }
+
+    /// It has returned.
+    fn took(&mut self, what: What, id: ConnId) {
+        self.hub.took(what, id, || self.net.now());
     }
 
     fn name(&self, culprit: Culprit) -> String {

@@ -17,6 +17,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("logging", &[]),
     ("net", &[]),
     ("timers", &[]),
+    ("trace", &[]),
     ("weights", &[]),
     ("input", &["codec"]),
     ("net/os", &["net"]),
@@ -24,7 +25,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("conn", &["buf", "layer"]),
     ("config", &["conn", "net"]),
     ("stats", &["conn"]),
-    ("hub", &["buf", "config", "conn", "layer", "peer", "stats", "timers", "weights"]),
+    ("hub", &["buf", "config", "conn", "layer", "peer", "stats", "timers", "trace", "weights"]),
     ("peer", &["conn", "hub"]),
     ("handle", &["hub", "net"]),
     ("protocol", &["conn", "hub", "input", "peer"]),
@@ -33,7 +34,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
 
 const EVERYTHING_BUT_CLIENT: &[&str] = &[
     "buf", "codec", "config", "conn", "handle", "hub", "input", "layer", "logging", "net", "peer",
-    "protocol", "stats", "timers", "weights",
+    "protocol", "stats", "timers", "trace", "weights",
 ];
 
 /// What the library does without, and where it does not.

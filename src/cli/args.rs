@@ -308,6 +308,7 @@ impl ServeArgs {
             linger_bytes: u32::try_from(deadlines.linger_bytes.0).unwrap_or(u32::MAX),
             grace: deadlines.grace.0,
             slow_turn: reports.slow_turn.0,
+            trace: 0,
             sockets: SocketOptions {
                 backlog: sockets.backlog.0,
                 reuse_port: sockets.reuse_port,

@@ -279,9 +279,11 @@ impl Sim {
 
     /// The same world once more, from its beginning, with the faults that this one has now.
     pub fn twin(&self) -> Self {
-        let struck = Struck::new(self.struck.max);
-        let Self { faults, streams_max, looks_max, .. } = *self;
-        Self { faults, streams_max, looks_max, struck, ..Self::new(self.seed) }
+        let mut twin = Self::new(self.seed);
+        twin.struck.max = self.struck.max;
+        (twin.faults, twin.streams_max, twin.looks_max) =
+            (self.faults, self.streams_max, self.looks_max);
+        twin
     }
 
     /// What this world was made of.

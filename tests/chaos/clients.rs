@@ -312,4 +312,3 @@ impl Client {
         reactor.net().finish_client(self.id);
     }
 }
-

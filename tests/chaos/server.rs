@@ -8,7 +8,8 @@ use std::{
 };
 
 use charkh::{
-    Config, ConnId, Decode, Hub, Input, Peer, Protocol, Reason, Result, Status,
+    Config, ConnId, Hub, Input, Peer, Protocol, Reason, Result,
+    codec::{Decode, Status},
 };
 
 use super::{dice::Dice, envelope::Envelope};
