@@ -212,6 +212,11 @@ impl Held {
         !self.output.is_empty() || !self.wire.is_empty()
     }
 
+    /// The input, and how much of it was searched: never one without the other.
+    pub(crate) fn take_input(&mut self) -> (Buf, usize) {
+        (std::mem::take(&mut self.input), std::mem::take(&mut self.scanned))
+    }
+
     /// Bytes of memory.
     pub(crate) fn capacity(&self) -> usize {
         self.input.capacity() + self.output.capacity() + self.wire.capacity()

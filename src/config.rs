@@ -57,7 +57,8 @@ pub struct Config {
     pub input_max: usize,
     /// Bytes that one connection may have unsent. The `send` that would go above it ends the
     /// connection with [`OutputOverflow`](crate::Reason::OutputOverflow), so it must be more than
-    /// one answer, and more than what one read may be answered with. Default 16 MiB.
+    /// one answer, and more than what one read may be answered with. What a layer adds to bytes
+    /// that were sent is not refused, but counts against the next. Default 16 MiB.
     pub output_max: usize,
     /// Bytes unsent above which nothing more is read from this connection. Default 64 KiB.
     pub output_high: usize,

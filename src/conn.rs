@@ -302,11 +302,31 @@ impl Conn {
         self.held.as_ref().is_some_and(|held| held.has_unsent())
     }
 
+    /// A layer keeps what was sent: it waits for something to read.
+    fn held_back(&self) -> bool {
+        self.layer.as_ref().is_some_and(|layer| !layer.0.is_ready())
+    }
+
     /// Something waits for the kernel, and no layer holds it back.
     fn can_send(&self) -> bool {
-        let held_back = self.layer.as_ref().is_some_and(|layer| !layer.0.is_ready());
         let held = self.held.as_ref();
-        held.is_some_and(|held| !held.wire.is_empty() || !held_back && !held.output.is_empty())
+        held.is_some_and(|held| {
+            !held.wire.is_empty() || !self.held_back() && !held.output.is_empty()
+        })
+    }
+
+    /// The layer hears of their end. One that is not ready then will never be, and what waits for
+    /// it will never leave.
+    pub(crate) fn end_of_layer(&mut self) -> crate::Result {
+        let (deaf, waiting) = (self.deaf(), self.has_unsent());
+        let Some(layer) = &mut self.layer else { return Ok(()) };
+        if !deaf {
+            layer.0.eof()?;
+        }
+        match layer.0.is_ready() || deaf && !waiting {
+            true => Ok(()),
+            false => Err("the peer ended before the handshake did".into()),
+        }
     }
 
     pub(crate) fn has_input(&self) -> bool {
@@ -324,10 +344,11 @@ impl Conn {
             && (self.failed() || self.wants_bytes() && (self.readable() || self.reoffer()))
     }
 
-    /// There may be bytes, and they may go to the protocol, or to nobody once it has closed.
+    /// There may be bytes, and they may go to the protocol, or to nobody once it has closed. That
+    /// output waits is no reason not to read if it waits for just that.
     pub(crate) fn wants_bytes(&self) -> bool {
-        !self.theirs_over()
-            && (self.deaf() || !self.paused() && (self.read_while_full() || !self.full()))
+        let full = self.full() && !self.read_while_full() && !self.held_back();
+        !self.theirs_over() && (self.deaf() || !self.paused() && !full)
     }
 
     pub(crate) fn wants_write(&self) -> bool {

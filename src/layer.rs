@@ -30,7 +30,8 @@ pub trait Layer {
 
     /// May [`send`](Layer::send) be called? Not during a handshake, for instance. Until this is
     /// `true`, which only a [`receive`](Layer::receive) can make it, what the protocol sends is
-    /// kept for later, and our half does not end before it has left.
+    /// kept for later, and our half does not end before it has left. A peer that ends before has
+    /// cut the handshake short: the connection ends with a fault.
     fn is_ready(&self) -> bool {
         true
     }

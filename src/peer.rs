@@ -74,7 +74,7 @@ impl<'a> Peer<'a> {
         conn.wake = None;
         let finished_before = conn.ours == Ours::Finished;
         if conn.held.is_some() {
-            self.hub.hold(slot, |held, pool| held.input.clear(pool));
+            self.hub.hold(slot, |held, pool| held.take_input().0.clear(pool));
         }
         if finished_before {
             self.hub.linger(slot);
@@ -101,7 +101,7 @@ impl<'a> Peer<'a> {
         if conn.paused() {
             conn.set_paused(false);
             // There may be nothing to offer, or it may be in the hands of this very callback.
-            conn.set_reoffer(true);
+            conn.set_reoffer(!conn.deaf());
             // Whoever is quiet now has to be found quiet.
             conn.set_readable(conn.readable() || stopping);
             self.hub.touch(self.id.slot);

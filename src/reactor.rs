@@ -924,10 +924,8 @@ impl<P: Protocol, N: Net> Reactor<P, N> {
         let fresh = if conn.layer.is_some() { &plain[..size] } else { &scratch[..size] };
 
         // Kept bytes leave the table for the length of the call: a callback may change it.
-        let (mut kept, scanned) = match &mut conn.held {
-            Some(held) => (mem::take(&mut held.input), mem::take(&mut held.scanned)),
-            None => (Buf::default(), 0),
-        };
+        let (mut kept, scanned) =
+            conn.held.as_mut().map(|held| held.take_input()).unwrap_or_default();
         let joined = !kept.is_empty();
         if joined {
             kept.push(fresh, &mut hub.pool);
@@ -992,12 +990,12 @@ impl<P: Protocol, N: Net> Reactor<P, N> {
         conn.set_readable(false);
         conn.set_failed(false);
         conn.set_theirs_over(true);
+        if let Err(fault) = conn.end_of_layer() {
+            return self.fault(slot, fault);
+        }
         if !conn.deaf() {
-            if let Some(Err(fault)) = conn.layer.as_mut().map(|layer| layer.0.eof()) {
-                return self.fault(slot, fault);
-            }
-            let kept = conn.held.as_mut().map(|held| mem::take(&mut held.input));
-            let mut kept = kept.unwrap_or_default();
+            let kept = conn.held.as_mut().map(|held| held.take_input());
+            let (mut kept, _) = kept.unwrap_or_default();
             self.hub.reclaim(slot);
             let mut rest = Input::new(kept.pending());
             self.call(What::Eof, slot, |protocol, peer, own| protocol.eof(peer, own, &mut rest));

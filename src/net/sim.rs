@@ -190,7 +190,7 @@ struct Pipe {
     state: Arc<AtomicU8>,
     /// How an outbound connection came out; `None` for one that came from outside.
     dial: Option<Dial>,
-    /// Nothing moves until then; for ever if that is [`Duration::MAX`].
+    /// Nothing is under way until then; for ever if that is [`Duration::MAX`].
     clogged_until: Option<Duration>,
 
     /// Bytes that the client has sent, those that a fault took back not counted.
@@ -379,8 +379,9 @@ impl Sim {
     /// The same, but no more than this: a client that reads slowly.
     pub fn receive_some(&mut self, client: ClientId, max: usize) -> Vec<u8> {
         self.settle(client.0);
+        let now = self.clock.now();
         let pipe = &mut self.pipes[client.0];
-        if pipe.clogged_until.is_some() {
+        if pipe.clogged_until.is_some_and(|until| until > now) {
             return Vec::new();
         }
         let n = pipe.to_client.len().min(max);
@@ -447,8 +448,7 @@ impl Sim {
 
     /// How many bytes this client would take now.
     pub fn room(&self, client: ClientId) -> usize {
-        let pipe = &self.pipes[client.0];
-        if pipe.clogged_until.is_some() { 0 } else { pipe.room() }
+        self.pipes[client.0].room()
     }
 
     /// How often each kind of fault has struck, in the order of [`Faults::NAMES`].
@@ -622,18 +622,13 @@ impl Sim {
     fn edge(&mut self, i: usize) -> Option<Event> {
         let spurious = self.strikes(Kind::Spurious, Some(i));
         let pipe = &self.pipes[i];
-        let changed = (pipe.edge_in || pipe.edge_out) && pipe.clogged_until.is_none();
+        let changed = pipe.edge_in || pipe.edge_out;
         if !spurious && (!changed || self.strikes(Kind::Late, Some(i))) {
             return None;
         }
         let looks = self.looks;
         let pipe = &mut self.pipes[i];
         let token = pipe.token?;
-        if pipe.clogged_until.is_some() {
-            // It may be told for nothing, but not of what is not to be seen yet.
-            let [ending, failed] = [false, false];
-            return Some(Event { token, readable: true, writable: true, ending, failed });
-        }
         let failed = pipe.reset_by_client || pipe.dial == Some(Dial::Refused);
         let something = !pipe.arrived.is_empty() || pipe.fin_arrived || pipe.reset_by_client;
         if something && !(pipe.fin_read && !pipe.reset_by_client) {
@@ -656,11 +651,11 @@ impl Sim {
     fn sleep(&mut self, timeout: Option<Duration>) -> io::Result<()> {
         let now = self.clock.now();
         let timeout = timeout.map(|timeout| now.saturating_add(timeout));
-        let moves = self.live.iter().flat_map(|&i| {
+        // Whoever is clogged feels nothing of its window.
+        let moves = self.live.iter().filter_map(|&i| {
             let Pipe { clogged_until, shut_until, .. } = self.pipes[i];
-            [clogged_until, shut_until]
+            clogged_until.or(shut_until).filter(|&at| at < Duration::MAX)
         });
-        let moves = moves.flatten().filter(|&at| at < Duration::MAX);
         match moves.chain(timeout).min() {
             Some(at) => self.clock.advance(at.saturating_sub(now)),
             // Somebody's wake-up, which is late, is all that can still come.
@@ -726,9 +721,6 @@ impl Sim {
     fn try_read(&mut self, i: usize, into: &mut [u8]) -> io::Result<usize> {
         self.pipes[i].owed = self.pipes[i].owed.map(|_| self.looks);
         self.hinder(i)?;
-        if self.pipes[i].clogged_until.is_some() {
-            return Err(ErrorKind::WouldBlock.into());
-        }
         if self.strikes(Kind::Empty, Some(i)) {
             (self.pipes[i].edge_in, self.pipes[i].owed) = (true, None);
             return Err(ErrorKind::WouldBlock.into());
@@ -833,8 +825,8 @@ impl Net for Sim {
         let moved = self.deliver();
         self.tell(events);
         let pending = self.live.iter().map(|&i| &self.pipes[i]).any(|pipe| {
-            let seen = pipe.token.is_some() && pipe.state() == OPEN && pipe.clogged_until.is_none();
-            seen && (pipe.edge_in || pipe.edge_out)
+            let watched = pipe.token.is_some() && pipe.state() == OPEN;
+            watched && (pipe.edge_in || pipe.edge_out)
         });
         let woken = self.woken.load(Ordering::Relaxed)
             && !self.strikes(Kind::LateWake, None)
@@ -911,7 +903,7 @@ impl Net for Sim {
     fn take_error(&mut self, stream: &mut SimStream) -> io::Result<()> {
         let pipe = &mut self.pipes[stream.pipe];
         pipe.owed = None;
-        match pipe.reset_by_client && pipe.clogged_until.is_none() {
+        match pipe.reset_by_client {
             true => Err(ErrorKind::ConnectionReset.into()),
             false => Ok(()),
         }

@@ -47,6 +47,8 @@ pub struct Account {
     layered: bool,
     opened: bool,
     taken: usize,
+    /// Offered, and not taken.
+    left: usize,
     pub promised: Vec<u8>,
     pub paused: bool,
     pub both_ways: bool,
@@ -54,8 +56,8 @@ pub struct Account {
     finishing: bool,
     /// All that the client had sent when its end came.
     pub whole: Option<usize>,
-    /// The turn of the last callback.
-    pub called: u64,
+    /// The last turn in which it was called, or had a reason not to be.
+    pub changed: u64,
     wake_at: Option<Duration>,
     deadline: Option<Duration>,
     begun: Duration,
@@ -67,6 +69,8 @@ pub struct Account {
 }
 
 const FULL: &[&str] = &["output overflow", "out of memory"];
+const FAULT: &[&str] = &["fault"];
+const INPUT: &[&str] = &["input overflow"];
 
 impl Account {
     fn new(id: ConnId, now: Duration) -> Self {
@@ -75,13 +79,14 @@ impl Account {
             layered: false,
             opened: false,
             taken: 0,
+            left: 0,
             promised: Vec::new(),
             paused: false,
             both_ways: false,
             closing: false,
             finishing: false,
             whole: None,
-            called: 0,
+            changed: 0,
             wake_at: None,
             deadline: None,
             begun: now,
@@ -97,11 +102,14 @@ impl Account {
 
     /// Is this a right reason for its end?
     fn judge(&self, hub: &Hub, name: &str) {
+        let (now, config) = (hub.now(), hub.config());
+        let memory_is_short = config.memory_max < 1 << 30 && name == "out of memory";
         if let Some(doomed) = self.doomed {
-            assert!(doomed.contains(&name), "{doomed:?} ended it, not {name}");
+            // What a callback leaves is kept before its error is looked at.
+            let sooner = memory_is_short && [FAULT, INPUT].contains(&doomed);
+            assert!(sooner || doomed.contains(&name), "{doomed:?} ended it, not {name}");
             return;
         }
-        let (now, config) = (hub.now(), hub.config());
         let after = |from: Duration, patience: Option<Duration>| {
             patience.is_some_and(|patience| now >= from + patience)
         };
@@ -110,7 +118,7 @@ impl Account {
             // Whether the other end did that is known outside.
             "broken" => true,
             "fault" | "output overflow" => self.layered,
-            "out of memory" => config.memory_max < 1 << 30,
+            "out of memory" => memory_is_short,
             "idle" => after(self.heard.unwrap_or(self.begun), config.idle),
             "first byte" => {
                 (self.heard.is_none() || self.layered) && after(self.begun, config.first_byte)
@@ -207,16 +215,22 @@ impl Server {
         self.accounts.get_mut(&addr).expect("a connection without an account")
     }
 
+    pub fn note_change(&mut self, addr: SocketAddr) {
+        let turn = self.turn;
+        self.account(addr).changed = turn;
+    }
+
     /// Every callback about one connection begins here.
     fn enter(&mut self, peer: &mut Peer) {
         let id = peer.id();
         assert!(peer.to(id).is_some(), "called for one that is over");
-        assert!(peer.unsent() <= self.output_max, "output_max");
-        let turn = self.turn;
+        let (turn, unsent, max) = (self.turn, peer.unsent(), self.output_max);
         let account = self.account(peer.addr());
+        // On the wire an envelope doubles it.
+        assert!(unsent <= max || account.layered && unsent <= 2 * max, "output_max");
         assert_eq!(account.id, id, "called by another's name");
         assert!(!account.closing, "called after close");
-        account.called = turn;
+        account.changed = turn;
     }
 
     fn say(&mut self, peer: &mut Peer, bytes: &[u8], shared: bool) {
@@ -250,7 +264,7 @@ impl Server {
             _ => {
                 let id = peer.id();
                 if peer.to(id).is_some() {
-                    self.account(peer.addr()).doomed.get_or_insert(&["fault"]);
+                    self.account(peer.addr()).doomed.get_or_insert(FAULT);
                 }
                 return Err("because".into());
             }
@@ -263,7 +277,18 @@ impl Server {
         let (now, is_alive) = (peer.now(), peer.to(id).is_some());
         let ms = Duration::from_millis(self.dice.below(60) as u64);
         let what = self.dice.below(14);
+        if std::env::var("DBG").is_ok() {
+            eprintln!(
+                "   turn {} rude {what} to {} full {} unsent {}",
+                self.turn,
+                peer.id(),
+                peer.is_full(),
+                peer.unsent()
+            );
+        }
+        let turn = self.turn;
         let account = self.account(peer.addr());
+        account.changed = turn;
         match what {
             0 => {
                 let nothing_sent = peer.unsent() == 0;
@@ -418,7 +443,7 @@ impl Protocol for Server {
         }
         let turn = self.turn;
         let account = self.account(addr);
-        (account.opened, account.called) = (true, turn);
+        (account.opened, account.changed) = (true, turn);
         if self.dice.one_in(3) {
             self.say(peer, b"welcome", false);
         }
@@ -434,26 +459,30 @@ impl Protocol for Server {
         let account = self.account(addr);
         assert!(!account.paused, "offered while paused");
         assert_eq!(account.whole, None, "offered after the end");
-        account.heard = Some(now);
         let from = account.taken;
         let offered = input.peek();
+        if offered.len() > account.left {
+            account.heard = Some(now);
+        }
         let in_order = |(n, &byte): (usize, &u8)| byte == byte_of(addr, from + n);
         assert!(offered.iter().enumerate().all(in_order), "bytes in disorder");
 
         let result = self.take(peer, input);
         let taken = offered.len() - input.len();
-        let is_closing = self.account(addr).closing;
         self.account(addr).taken += taken;
-        if input.len() > self.input_max && !is_closing {
-            let alive = peer.to(peer.id()).is_some();
-            self.account(addr).doomed.get_or_insert(&["input overflow"]);
-            assert!(alive || self.account(addr).doomed.is_some());
-        }
+        self.account(addr).left = input.len();
         if result.is_err() {
-            self.account(addr).doomed.get_or_insert(&["fault"]);
+            self.account(addr).doomed.get_or_insert(FAULT);
         }
-        result?;
-        self.misbehave(peer)
+        let result = result.and_then(|()| self.misbehave(peer));
+        // What is left is looked at before the error is.
+        let max = self.input_max;
+        let account = self.account(addr);
+        let too_much = input.len() > max && !account.closing;
+        if too_much && account.doomed.is_none_or(|doomed| doomed == FAULT) {
+            account.doomed = Some(INPUT);
+        }
+        result
     }
 
     fn eof(&mut self, peer: &mut Peer, (): &mut (), rest: &mut Input) -> Result {

@@ -60,7 +60,7 @@ faults! {
     /// after all.
     empty, Empty, "empty readiness", Stubborn;
     /// An edge comes for nothing.
-    spurious, Spurious, "spurious edge", None;
+    spurious, Spurious, "spurious edge", Stubborn;
     /// An edge comes one look later, together with what happens meanwhile.
     late, Late, "late edge", Stubborn;
     /// The system is short of something for `accept` and `connect`, for up to 50 ms: of

@@ -158,8 +158,9 @@ struct Verdict {
     again: Again,
 }
 
-/// More faults than anybody reads.
+/// More faults, and more of a text, than anybody reads.
 const SHOWN_MAX: usize = 40;
+const TEXT_MAX: usize = 400;
 
 impl fmt::Display for Verdict {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -225,7 +226,8 @@ fn quietly(threads: usize, work: impl Fn() + Sync) {
         let loud = panic::take_hook();
         panic::set_hook(Box::new(move |info| match thread::current() {
             here if here.name() == Some(QUIET) => {
-                lock(&HEARD).push((here.id(), info.to_string().replace('\n', " ")));
+                let text = info.to_string().replace('\n', " ");
+                lock(&HEARD).push((here.id(), text.chars().take(TEXT_MAX).collect()));
             }
             _ => loud(info),
         }));
