@@ -14,7 +14,7 @@ use common::{Echo, pattern, read_all};
 
 /// Worlds by themselves, and what one is made of; `CHARKH_SEEDS` runs more of them.
 const WORLDS: u64 = 2_000;
-const STEPS: usize = 1_000;
+const STEPS: usize = 1_200;
 
 #[test]
 fn chaos_keeps_the_laws() {

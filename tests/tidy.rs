@@ -22,6 +22,8 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("input", &["codec"]),
     ("net/os", &["net"]),
     ("net/sim", &["net"]),
+    ("net/sim/faults", &[]),
+    ("net/sim/worlds", &["net/sim"]),
     ("conn", &["buf", "layer"]),
     ("config", &["conn", "net"]),
     ("stats", &["conn"]),

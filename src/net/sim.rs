@@ -750,7 +750,10 @@ impl Sim {
         if short && n < arrived {
             pipe.edge_in = true;
         }
-        if short || n < into.len() && !(pipe.fin_arrived || pipe.reset_by_client) {
+        // A read that is not filled has emptied the socket; of an end behind it an edge has told,
+        // or will.
+        let told_of_end = (pipe.fin_arrived || pipe.reset_by_client) && !pipe.edge_in;
+        if n < into.len() && !told_of_end {
             pipe.owed = None;
         }
         Ok(n)

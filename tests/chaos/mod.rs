@@ -102,19 +102,7 @@ fn limits(dice: &mut Dice) -> Config {
 /// A turn, and the questions after it. `false` if nothing can happen any more.
 fn turn(reactor: &mut World, clients: &mut Clients) -> bool {
     let before = reactor.hub().stats();
-    let result = reactor.turn();
-    if std::env::var("DBG").is_ok() {
-        let t = reactor.hub().stats().turns;
-        let n = reactor.hub().trace().iter().count();
-        let lost = reactor.hub().trace().lost();
-        let seen = lost + n as u64;
-        static LAST: std::sync::atomic::AtomicU64 = std::sync::atomic::AtomicU64::new(0);
-        let last = LAST.swap(seen, std::sync::atomic::Ordering::Relaxed);
-        for r in reactor.hub().trace().iter().skip(last.saturating_sub(lost) as usize) {
-            eprintln!("{t} {r}");
-        }
-    }
-    match result {
+    match reactor.turn() {
         Ok(()) => {
             within_limits(reactor, &before);
             clients.ask(reactor);

@@ -277,15 +277,6 @@ impl Server {
         let (now, is_alive) = (peer.now(), peer.to(id).is_some());
         let ms = Duration::from_millis(self.dice.below(60) as u64);
         let what = self.dice.below(14);
-        if std::env::var("DBG").is_ok() {
-            eprintln!(
-                "   turn {} rude {what} to {} full {} unsent {}",
-                self.turn,
-                peer.id(),
-                peer.is_full(),
-                peer.unsent()
-            );
-        }
         let turn = self.turn;
         let account = self.account(peer.addr());
         account.changed = turn;

@@ -36,7 +36,7 @@ macro_rules! faults {
             /// Drawn from a seed: about half of them do not happen, and each of the others has a
             /// rate of its own, up to every time for those that can.
             pub fn drawn(seed: u64) -> Self {
-                let mut random = Random::new(seed.rotate_left(32));
+                let mut random = Random::new(seed.rotate_left(32) ^ 1);
                 Self { $($field: random.rate(Harm::$harm),)* }
             }
 
@@ -124,7 +124,11 @@ pub(crate) struct Random(u64);
 
 impl Random {
     pub(crate) fn new(seed: u64) -> Self {
-        Self(seed.wrapping_add(1).wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1)
+        // Seeds are small and alike, and the first numbers would be too: splitmix64's mixing.
+        let mut mixed = seed.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        mixed = (mixed ^ mixed >> 30).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        mixed = (mixed ^ mixed >> 27).wrapping_mul(0x94D0_49BB_1331_11EB);
+        Self(mixed ^ mixed >> 31 | 1)
     }
 
     /// Less than `below`, or zero.
