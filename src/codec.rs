@@ -285,6 +285,8 @@ mod tests {
         let ends: [&[u8]; 4] = [b"one", b"", b"--", b"-"];
         let mut delimited = Delimited { end: b"--.", max: 9 };
         survives_every_cut(&mut delimited, b"one--.--.----.---.", &ends);
+        let mut zero = Delimited { end: b"\0", max: 9 };
+        survives_every_cut(&mut zero, b"one\0\0--\0-\0", &ends);
         for width in WIDTHS {
             for bits in 0..4 {
                 let codec = LengthPrefixed {
