@@ -316,6 +316,12 @@ mod tests {
             assert!(codec.decode(&vec![b'x'; max + 4], 0).is_err());
             let fits = [&vec![b'x'; max][..], b"\r\n\r\n"].concat();
             assert_eq!(all_frames(&mut codec, &fits).len(), 1);
+            // Wherever an earlier search ended.
+            let over = [b"x", &fits[..]].concat();
+            for scanned in 0..=max {
+                assert!(codec.decode(&fits, scanned).is_ok());
+                assert!(codec.decode(&over, scanned).is_err());
+            }
         }
     }
 
