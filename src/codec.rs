@@ -285,6 +285,8 @@ mod tests {
         let ends: [&[u8]; 4] = [b"one", b"", b"--", b"-"];
         let mut delimited = Delimited { end: b"--.", max: 9 };
         survives_every_cut(&mut delimited, b"one--.--.----.---.", &ends);
+        let mut zero = Delimited { end: b"\0", max: 9 };
+        survives_every_cut(&mut zero, b"one\0\0--\0-\0", &ends);
         for width in WIDTHS {
             for bits in 0..4 {
                 let codec = LengthPrefixed {
@@ -314,6 +316,12 @@ mod tests {
             assert!(codec.decode(&vec![b'x'; max + 4], 0).is_err());
             let fits = [&vec![b'x'; max][..], b"\r\n\r\n"].concat();
             assert_eq!(all_frames(&mut codec, &fits).len(), 1);
+            // Wherever an earlier search ended.
+            let over = [b"x", &fits[..]].concat();
+            for scanned in 0..=max {
+                assert!(codec.decode(&fits, scanned).is_ok());
+                assert!(codec.decode(&over, scanned).is_err());
+            }
         }
     }
 

@@ -464,6 +464,7 @@ impl Conn {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::buf::Pool;
 
     fn up() -> Conn {
         Conn::new(1, State::Up, 0, stamp(100))
@@ -484,6 +485,8 @@ mod tests {
         let last = Reason::Stopped;
         assert_eq!(last.index(), Reason::KINDS - 1);
         assert_eq!(last.to_string(), "stopped");
+        assert_eq!(Reason::Broken(io::Error::other("reset")).to_string(), "broken: reset");
+        assert_eq!(Reason::Fault("bad line".into()).to_string(), "fault: bad line");
     }
 
     #[test]
@@ -504,6 +507,21 @@ mod tests {
     }
 
     #[test]
+    fn a_deadline_is_compared_with_a_time_that_is_not_after_it() {
+        assert_eq!(stamp_now(5), stamp(5));
+        assert_eq!(ms_between(stamp_now(1 << 32), stamp(1 << 32)), 2);
+    }
+
+    #[test]
+    fn an_address_is_kept_here_or_its_key_is() {
+        let mut conn = up();
+        conn.set_v4(Ipv4Addr::new(10, 1, 2, 3), 4567);
+        assert_eq!(conn.addr(), Ok(SocketAddr::from(([10, 1, 2, 3], 4567))));
+        conn.set_long(89);
+        assert_eq!(conn.addr(), Err(89));
+    }
+
+    #[test]
     fn idle_follows_activity_and_deadlines_do_not() {
         let patience = Patience { idle: Some(50), ..Patience::default() };
         let mut conn = up();
@@ -513,6 +531,158 @@ mod tests {
         assert_eq!(conn.next_due(&patience), Some(stamp(160)));
         assert!(conn.due(&patience, stamp(159)).is_none());
         assert!(matches!(conn.due(&patience, stamp(160)), Some(Due::End(Reason::Deadline))));
+    }
+
+    /// What is due first, and when; nothing is a millisecond earlier.
+    fn next(conn: &Conn, patience: Patience) -> Option<(u32, String)> {
+        let at = conn.next_due(&patience)?;
+        assert!(conn.due(&patience, stamp(u64::from(at.get()) - 1)).is_none());
+        let due = match conn.due(&patience, at).unwrap() {
+            Due::Wake => "wake".to_owned(),
+            Due::End(reason) => reason.to_string(),
+        };
+        Some((at.get(), due))
+    }
+
+    #[test]
+    fn each_deadline_depends_on_the_state_it_is_about() {
+        let says = |at: u32, due: &str| Some((at, due.to_owned()));
+        let four = Patience {
+            idle: Some(40),
+            first_byte: Some(30),
+            write_stall: Some(20),
+            connect: Some(10),
+        };
+        let mut conn = up();
+        assert_eq!(next(&conn, Patience::default()), None);
+        assert_eq!(next(&conn, four), says(130, "first byte"));
+        send(&mut conn, 105);
+        assert_eq!(next(&conn, four), says(125, "write stalled"));
+        conn.held = None;
+        conn.listener = Conn::OUTBOUND;
+        assert_eq!(next(&conn, four), says(140, "idle"));
+        conn.listener = 0;
+        conn.set_heard(true);
+        assert_eq!(next(&conn, four), says(140, "idle"));
+        conn.deadline = Some(stamp(135));
+        assert_eq!(next(&conn, four), says(135, "deadline"));
+        conn.wake = Some(stamp(134));
+        assert_eq!(next(&conn, four), says(134, "wake"));
+        conn.deadline = Some(stamp(134));
+        assert_eq!(next(&conn, four), says(134, "deadline"));
+        conn.state = State::Dialing;
+        assert_eq!(next(&conn, four), says(110, "connect timeout"));
+        let no = Patience::default();
+        assert_eq!(next(&conn, no), says(134, "deadline"));
+        conn.deadline = None;
+        assert_eq!(next(&conn, no), None);
+        conn.state = State::Up;
+        (conn.deadline, conn.ours) = (Some(stamp(150)), Ours::Finished);
+        conn.set_deaf(true);
+        assert_eq!(next(&conn, four), says(150, "closed"));
+        conn.state = State::Ended;
+        assert_eq!(next(&conn, four), None);
+    }
+
+    fn send(conn: &mut Conn, moved: u32) {
+        let held = conn.held.get_or_insert_default();
+        held.output.push(b"x", &mut Pool::default());
+        held.moved = moved;
+    }
+
+    #[test]
+    fn a_deadline_waits_for_what_the_kernel_has_told() {
+        let end = |reason| Due::End(reason);
+        let keeps = |conn: &Conn| {
+            let all = [Reason::Idle, Reason::FirstByte, Reason::WriteStalled, Reason::Deadline];
+            all.map(|reason| conn.may_yet_keep(&end(reason)))
+        };
+        let mut conn = up();
+        conn.set_readable(true);
+        assert_eq!(keeps(&conn), [false; 4]);
+        conn.set_queued(true);
+        assert_eq!(keeps(&conn), [true, true, false, false]);
+        conn.set_readable(false);
+        assert_eq!(keeps(&conn), [false; 4]);
+        conn.set_writable(true);
+        assert_eq!(keeps(&conn), [false, false, true, false]);
+        assert!(conn.may_yet_keep(&end(Reason::ConnectTimeout)));
+        send(&mut conn, 100);
+        assert_eq!(keeps(&conn), [true, false, true, false]);
+        conn.set_writable(false);
+        assert_eq!(keeps(&conn), [false; 4]);
+    }
+
+    #[test]
+    fn quiet_is_nothing_unread_unsent_or_begun() {
+        let changed = |change: fn(&mut Conn)| {
+            let mut conn = up();
+            change(&mut conn);
+            conn.is_quiet()
+        };
+        assert!(changed(|_| ()));
+        assert!(changed(|conn| conn.ours = Ours::Finished));
+        assert!(changed(|conn| {
+            conn.set_readable(true);
+            conn.set_theirs_over(true);
+        }));
+        assert!(!changed(|conn| conn.state = State::Dialing));
+        assert!(!changed(|conn| conn.ours = Ours::Finishing));
+        assert!(!changed(|conn| conn.set_deaf(true)));
+        assert!(!changed(|conn| conn.set_paused(true)));
+        assert!(!changed(|conn| conn.set_readable(true)));
+        assert!(!changed(|conn| send(conn, 100)));
+        assert!(!changed(|conn| {
+            let input = &mut conn.held.get_or_insert_default().input;
+            input.push(b"x", &mut Pool::default());
+        }));
+    }
+
+    #[test]
+    fn bytes_are_wanted_while_somebody_hears_them_and_there_is_room() {
+        let mut conn = up();
+        conn.set_readable(true);
+        assert!(conn.has_work());
+        conn.set_full(true);
+        assert!(!conn.has_work());
+        conn.set_read_while_full(true);
+        assert!(conn.has_work());
+        conn.set_paused(true);
+        assert!(!conn.has_work());
+        conn.set_deaf(true);
+        assert!(conn.has_work());
+        conn.set_readable(false);
+        assert!(!conn.has_work());
+        conn.set_reoffer(true);
+        assert!(conn.has_work());
+        conn.set_theirs_over(true);
+        assert!(!conn.has_work());
+    }
+
+    #[test]
+    fn a_write_is_wanted_when_the_kernel_takes_it_and_our_end_when_all_is_sent() {
+        let mut conn = up();
+        conn.set_writable(true);
+        assert!(!conn.has_work());
+        send(&mut conn, 100);
+        assert!(conn.has_work());
+        conn.set_writable(false);
+        assert!(!conn.has_work());
+        conn.ours = Ours::Finishing;
+        assert!(!conn.has_work());
+        conn.set_writable(true);
+        assert!(conn.has_work());
+        (conn.held, conn.ours) = (None, Ours::Finishing);
+        conn.set_writable(false);
+        assert!(conn.has_work());
+        conn.ours = Ours::Finished;
+        assert!(!conn.has_work());
+        conn.state = State::Dialing;
+        assert!(!conn.has_work());
+        conn.set_writable(true);
+        assert!(conn.has_work());
+        conn.state = State::Ended;
+        assert!(!conn.has_work());
     }
 
     #[test]

@@ -146,6 +146,7 @@ mod tests {
         assert_eq!(input.take(2), Some(&b"ab"[..]));
         assert_eq!(input.take(5), None);
         assert_eq!(input.len(), 4);
+        assert!(!input.is_empty());
         assert_eq!(input.take_all(), b"cdef");
         assert!(input.is_empty());
         assert_eq!(input.take(0), Some(&b""[..]));
@@ -162,6 +163,15 @@ mod tests {
         assert_eq!(lines, [b"a", b"b"]);
         assert!(input.was_cut());
         assert_eq!((input.peek(), input.messages()), (&b"c\nd"[..], 2));
+    }
+
+    #[test]
+    fn bytes_taken_without_a_codec_are_one_message() {
+        let mut input = Input::new(b"abc");
+        assert_eq!(input.messages(), 0);
+        input.take(1);
+        input.take(1);
+        assert_eq!(input.messages(), 1);
     }
 
     #[test]

@@ -6,7 +6,8 @@
 //! each connection has at most one timer, and nothing is left of one that was cancelled: a
 //! million connections that come and go leave no trace.
 //!
-//! Times are whole milliseconds since the start. What a timer means is not known here.
+//! Times are whole milliseconds since the start, as many as the last wheel can tell apart: 2^42,
+//! which are 139 years. What a timer means is not known here.
 
 const BITS: u32 = 6;
 const SLOTS: usize = 1 << BITS;
@@ -130,8 +131,7 @@ impl Timers {
     fn link(&mut self, node: usize) {
         let when = self.nodes[node].when.max(self.elapsed);
         let differs = (when ^ self.elapsed) | 1;
-        let level = ((63 - differs.leading_zeros()) / BITS) as usize;
-        let level = level.min(LEVELS - 1);
+        let level = (differs.ilog2() / BITS) as usize;
         let slot = (when >> (BITS * level as u32)) as usize % SLOTS;
         let head = level * SLOTS + slot;
         let last = self.nodes[head].prev as usize;
@@ -158,13 +158,15 @@ mod tests {
 
     fn due(timers: &mut Timers, now: u64) -> Vec<u32> {
         let mut due = Vec::new();
-        loop {
+        // Each falls at most once to each finer wheel.
+        for _ in 0..=timers.len() * LEVELS {
             match timers.step(now) {
                 Step::Due(slot) => due.push(slot),
                 Step::Moved => {}
                 Step::Done => return due,
             }
         }
+        panic!("the wheel does not come to rest");
     }
 
     /// Against a plain sorted map, over all widths, with moves and cancellations (cases 73, 76).
@@ -241,6 +243,18 @@ mod tests {
         assert_eq!(timers.len(), 1_000_000);
         (0..1_000_000).for_each(|slot| timers.cancel(slot));
         assert_eq!((timers.len(), timers.next()), (0, None));
+    }
+
+    #[test]
+    fn the_last_wheel_s_last_timer_is_told_from_those_before_it() {
+        let last = (1 << 42) - 1;
+        for start in [0, last / 2, last - 100, last - 1] {
+            let mut timers = Timers::new();
+            assert_eq!(timers.step(start), Step::Done);
+            timers.arm(0, last);
+            assert_eq!(due(&mut timers, last - 1), []);
+            assert_eq!(due(&mut timers, last), [0]);
+        }
     }
 
     #[test]

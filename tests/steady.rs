@@ -96,10 +96,15 @@ impl<P: Protocol> World<P> {
     }
 }
 
-/// How many allocations a few thousand rounds make, once everything has found its size.
+/// How many allocations a few thousand rounds make, once everything has found its size. On a busy
+/// machine one may find it late, when more happens at once than before: that gets a second count.
 fn allocations(mut round: impl FnMut()) -> u64 {
     (0..WARM_UP).for_each(|_| round());
-    measure(|| (0..ROUNDS).for_each(|_| round())).count_total
+    let mut count = || measure(|| (0..ROUNDS).for_each(|_| round())).count_total;
+    match count() {
+        0 => 0,
+        first => first.min(count()),
+    }
 }
 
 #[test]

@@ -1,0 +1,162 @@
+//! What holds at the edges: the exact limit, the last one, nothing at all.
+#![allow(clippy::field_reassign_with_default)] // a script is the usual one, but for a line
+
+mod common;
+
+use std::{net::SocketAddr, sync::Arc};
+
+use charkh::{
+    Config, Peer, Reactor, Stopped,
+    codec::FrameError,
+    net::{ClientId, Sim},
+};
+use common::{Diary, Echo, MS, Script, on_data, settle, swallow, world};
+
+#[test]
+fn errors_and_names_say_what_they_are() {
+    assert_eq!(Stopped.to_string(), "the reactor has stopped");
+    assert_eq!(FrameError::TooLong { max: 7 }.to_string(), "a frame of more than 7 bytes");
+    assert_eq!(FrameError::BadLength.to_string(), "a length less than its own header");
+    assert_eq!(FrameError::NoDelimiter.to_string(), "nothing to end a frame");
+    let mut reactor = world(Echo, 1, Config::default());
+    reactor.net().client();
+    settle(&mut reactor);
+    let names: Vec<_> = reactor.hub().ids().map(|id| id.to_string()).collect();
+    assert_eq!(names, ["#0.1"]);
+}
+
+#[test]
+fn a_handle_stops_an_idle_reactor() {
+    let mut reactor = world(Echo, 1, Config::default());
+    reactor.handle().stop().unwrap();
+    reactor.turn().unwrap();
+    assert!(reactor.hub().is_stopping());
+}
+
+#[test]
+fn as_many_are_dialed_as_there_is_room_for() {
+    let mut reactor = world(Echo, 1, Config { conns_max: 2, ..Config::default() });
+    assert_eq!(reactor.hub().config().conns_max, 2);
+    let addr = SocketAddr::from(([10, 0, 0, 1], 80));
+    let ids = [(); 3].map(|()| reactor.hub().connect(addr));
+    assert_eq!(ids.map(|id| reactor.hub().peer(id).is_some()), [true, true, false]);
+}
+
+/// A reactor with one client whose window is closed, after `open` was called for it.
+fn stalled(
+    config: Config,
+    open: impl FnMut(&mut Peer) + 'static,
+) -> (Reactor<Script, Sim>, Diary, ClientId) {
+    let (mut script, mut open) = (on_data(swallow), open);
+    script.open = Box::new(move |peer| {
+        open(peer);
+        Ok(())
+    });
+    let diary = script.diary.clone();
+    let mut reactor = world(script, 1, Config { write_stall: None, ..config });
+    let client = reactor.net().client();
+    reactor.net().set_window(client, 0);
+    settle(&mut reactor);
+    (reactor, diary, client)
+}
+
+#[test]
+fn output_max_may_be_reached_and_not_passed() {
+    for (size, ends) in [(8000, 0), (8001, 1)] {
+        let limits = Config { output_low: 10, output_high: 100, ..Config::default() };
+        let (_, diary, _) = stalled(Config { output_max: 8000, ..limits }, move |peer| {
+            assert!(peer.send(&[0; 1000]));
+            assert_eq!(peer.send(&vec![0; size - 1000]), ends == 0);
+        });
+        assert_eq!(diary.count("output overflow"), ends, "{size}");
+    }
+}
+
+#[test]
+fn a_connection_is_full_above_the_high_watermark_and_no_more_at_the_low_one() {
+    let limits = Config { output_low: 10, output_high: 100, ..Config::default() };
+    let (mut reactor, diary, client) = stalled(limits, |peer| {
+        peer.send(&[0; 100]);
+        assert!(!peer.is_full());
+        peer.send(&[0]);
+        assert!(peer.is_full());
+        peer.send(&[0]);
+    });
+    assert_eq!(reactor.hub().stats().output_full, 1);
+    // 91 bytes leave 11, one more leaves 10.
+    for (window, drained) in [(91, 0), (92, 1)] {
+        reactor.net().set_window(client, window);
+        settle(&mut reactor);
+        assert_eq!(diary.count("drained"), drained);
+    }
+}
+
+#[test]
+fn a_short_payload_is_copied_and_a_longer_one_is_not() {
+    for (size, owners) in [(64, 1), (65, 2)] {
+        let payload: Arc<[u8]> = vec![7; size].into();
+        let shared = payload.clone();
+        let (_reactor, ..) = stalled(Config::default(), move |peer| {
+            peer.send_shared(&shared);
+            assert_eq!(Arc::strong_count(&shared), 1 + owners);
+        });
+        assert_eq!(Arc::strong_count(&payload), 1 + owners);
+    }
+}
+
+#[test]
+fn input_max_may_be_reached_and_not_passed() {
+    let script = on_data(|_, _| Ok(()));
+    let diary = script.diary.clone();
+    let mut reactor = world(script, 1, Config { input_max: 100, ..Config::default() });
+    let client = reactor.net().client();
+    for (size, ends) in [(100, 0), (1, 1)] {
+        reactor.net().send(client, &vec![0; size]);
+        settle(&mut reactor);
+        assert_eq!(diary.count("input overflow"), ends);
+    }
+}
+
+#[test]
+fn memory_max_may_be_reached_and_not_passed() {
+    let run = |memory_max| {
+        let config = Config { memory_max, ..Config::default() };
+        let (mut reactor, diary, _) = stalled(config, |peer| {
+            peer.send(&[0; 5000]);
+        });
+        (reactor.hub().stats().memory, diary.count("out of memory"))
+    };
+    let (memory, _) = run(1 << 20);
+    assert!(memory >= 5000);
+    assert_eq!(run(memory), (memory, 0));
+    assert_eq!(run(memory - 1), (0, 1));
+}
+
+#[test]
+fn linger_bytes_may_be_reached_and_not_passed() {
+    for (size, overflows) in [(100, 0), (101, 1)] {
+        let mut script = Script::default();
+        script.open = Box::new(|peer| {
+            peer.close();
+            Ok(())
+        });
+        let mut reactor = world(script, 1, Config { linger_bytes: 100, ..Config::default() });
+        let client = reactor.net().client();
+        reactor.turn().unwrap();
+        reactor.turn().unwrap();
+        reactor.net().send(client, &vec![0; size]);
+        settle(&mut reactor);
+        let stats = reactor.hub().stats();
+        assert_eq!((stats.linger_overflow, stats.linger_expired), (overflows, 1 - overflows));
+    }
+}
+
+#[test]
+fn timers_are_counted_while_they_are_armed() {
+    let (mut reactor, ..) = stalled(Config::default(), |peer| peer.wake_in(1000 * MS));
+    reactor.net().client();
+    reactor.turn().unwrap();
+    assert_eq!(reactor.hub().stats().armed, 1);
+    settle(&mut reactor);
+    assert_eq!(reactor.hub().stats().armed, 0);
+}
