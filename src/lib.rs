@@ -38,7 +38,8 @@
 //! - `cli` (default): the `charkh` program. A library user turns it off with
 //!   `default-features = false`; what is left needs mio, slab, log and socket2.
 //! - `signals`: [`net::Os`] can watch signals, as events of the loop.
-//! - `sim`: `net::Sim`, a seeded world without sockets, to test protocols in.
+//! - `sim`: `net::sim`, worlds made of seeds, without sockets, to test protocols in; its page
+//!   begins with an example.
 #![cfg_attr(docsrs, feature(doc_cfg))]
 #![warn(clippy::unwrap_used, clippy::expect_used)]
 

@@ -21,9 +21,13 @@ fn chaos_keeps_the_laws() {
     let ended = std::sync::Mutex::new([0; Reason::KINDS]);
     let began = std::time::Instant::now();
     let tally = sim::worlds(WORLDS, |net| {
-        let (twin, dice) = (net.twin(), Dice::seed(net.seed()));
-        let outcome = chaos::run(net, dice.clone(), STEPS);
-        assert_eq!(outcome.hash, chaos::run(twin, dice, STEPS).hash, "the same world is another");
+        let (seed, twin) = (net.seed(), net.twin());
+        let outcome = chaos::run(net, Dice::seed(seed), STEPS);
+        // Of a million, one in ten is enough.
+        if seed < WORLDS || seed % 10 == 0 {
+            let again = chaos::run(twin, Dice::seed(seed), STEPS);
+            assert_eq!(outcome.hash, again.hash, "the same world is another");
+        }
         for (sum, count) in ended.lock().unwrap().iter_mut().zip(outcome.ended) {
             *sum += count;
         }
@@ -34,7 +38,7 @@ fn chaos_keeps_the_laws() {
         println!("{count:12} {name}");
     }
     let took = began.elapsed().as_secs_f64();
-    println!("twice {} turns in {took:.1} s", tally.looks);
+    println!("{:.0} turns a second, second runs not counted", tally.looks as f64 / took);
     if tally.worlds >= WORLDS {
         // A world in which something never happens tests nothing of it.
         for (name, count) in Faults::NAMES.iter().zip(tally.struck) {

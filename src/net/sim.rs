@@ -765,10 +765,12 @@ impl Sim {
         if self.pipes[i].shut_until.is_none() && self.strikes(Kind::Shut, Some(i)) {
             self.pipes[i].shut_until = Some(self.soon(100));
         }
-        let part = match (self.strikes(Kind::Empty, Some(i)), Kind::ShortWrite) {
-            (true, _) => 0,
-            (false, short) if self.strikes(short, Some(i)) => self.luck.below(size),
-            _ => size,
+        let part = if self.strikes(Kind::Empty, Some(i)) {
+            0
+        } else if size > 1 && self.strikes(Kind::ShortWrite, Some(i)) {
+            1 + self.luck.below(size - 1)
+        } else {
+            size
         };
         let pipe = &mut self.pipes[i];
         if pipe.reset_by_client || pipe.server_finished {

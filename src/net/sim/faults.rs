@@ -28,7 +28,8 @@ macro_rules! faults {
                 Self { $($field: rate,)* }
             }
 
-            /// Only those that delay: every byte still arrives, and no connection ends by them.
+            /// Only those that delay: every byte still arrives, and no connection ends by them, as
+            /// long as its deadlines are longer than a second or two.
             pub const fn harmless(rate: u32) -> Self {
                 Self { $($field: rate * Harm::$harm.is_none(),)* }
             }
@@ -52,7 +53,7 @@ macro_rules! faults {
 faults! {
     /// A read gets a part of what is there, and the rest arrives at that moment.
     short_read, ShortRead, "short read", None;
-    /// A write is taken in part, or not at all, and there is room at that moment.
+    /// A write is taken in part, and there is room for the rest at that moment.
     short_write, ShortWrite, "short write", None;
     /// A call is interrupted.
     interrupted, Interrupted, "interrupted", Stubborn;

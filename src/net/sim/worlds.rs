@@ -49,8 +49,8 @@ impl fmt::Display for Tally {
 ///
 /// # Panics
 /// If `test` does: then it is run again in the same world with fewer faults, until the shortest
-/// beginning of them with which it fails is known, and the text says how to have that once more.
-/// See the [module](super).
+/// beginning of them with which it fails is known (or, where worlds are long, a short one), and
+/// the text says how to have that once more. See the [module](super).
 #[track_caller]
 pub fn worlds(count: u64, test: impl Fn(Sim) + Sync) -> Tally {
     let again = Again { place: Location::caller(), test: thread::current().name().map(Into::into) };
@@ -93,13 +93,36 @@ pub fn worlds(count: u64, test: impl Fn(Sim) + Sync) -> Tally {
     }
 }
 
-/// The shortest beginning of this world's faults with which it fails; of how many; and how.
+/// Turns that may be spent on looking for the very shortest.
+const LOOKS_MAX: u64 = 20_000_000;
+
+/// A short beginning of this world's faults with which it fails; of how many; and how.
 fn shrink(test: &(impl Fn(Sim) + Sync), seed: u64) -> Option<(u64, u64, Failure)> {
     let all = attempt(test, seed, u64::MAX).err()?;
     let of = all.struck.total;
-    // One after the other: that a world fails with ten faults says nothing of five.
-    let fewer = (0..of).find_map(|max| Some((max, of, attempt(test, seed, max).err()?)));
-    Some(fewer.unwrap_or((of, of, all)))
+    // By halves, quickly, to one with which it fails and with one less does not.
+    let (mut fails, mut passes) = ((of, all), None);
+    while let middle = passes.map_or(0, |max: u64| max + (fails.0 - max) / 2)
+        && middle < fails.0
+        && passes != Some(middle)
+    {
+        match attempt(test, seed, middle) {
+            Err(failure) => fails = (middle, failure),
+            Ok(_) => passes = Some(middle),
+        }
+    }
+    // Then one after the other from none: that it fails with ten says nothing of three.
+    let mut looks = 0;
+    for max in 0..fails.0 {
+        match attempt(test, seed, max) {
+            Err(failure) => return Some((max, of, failure)),
+            Ok(tally) => looks += tally.looks,
+        }
+        if looks > LOOKS_MAX {
+            break;
+        }
+    }
+    Some((fails.0, of, fails.1))
 }
 
 /// One world.
