@@ -483,6 +483,9 @@ mod tests {
         assert_eq!(whole_ms(Duration::from_nanos(1)), Some(1));
         assert_eq!(whole_ms(Duration::from_micros(1500)), Some(2));
         assert_eq!(whole_ms(Duration::MAX), None);
+        let days = Duration::from_secs(24 * 86_400);
+        assert_eq!(whole_ms(days), Some(2_073_600_000));
+        assert_eq!(whole_ms(days + Duration::from_nanos(1)), None);
     }
 
     #[test]
