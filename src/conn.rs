@@ -668,6 +668,15 @@ mod tests {
     }
 
     #[test]
+    fn what_waits_for_the_layer_and_for_the_kernel_is_unsent() {
+        let mut conn = up();
+        assert_eq!(conn.unsent(), 0);
+        send(&mut conn, 100);
+        conn.held.get_or_insert_default().wire.push(b"12", &mut Pool::default());
+        assert_eq!(conn.unsent(), 3);
+    }
+
+    #[test]
     fn a_failed_socket_has_work_even_while_paused() {
         let mut conn = up();
         conn.set_paused(true);

@@ -5,7 +5,7 @@
 mod bent;
 mod common;
 
-use std::{net::SocketAddr, sync::Arc};
+use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use bent::Bent;
 use charkh::{
@@ -164,12 +164,69 @@ fn timers_are_counted_while_they_are_armed() {
     assert_eq!(reactor.hub().stats().armed, 0);
 }
 
+#[test]
+fn a_reply_is_its_connection_s_alone_and_needs_no_memory_of_its_own() {
+    let shared: Arc<[u8]> = vec![b's'; 65].into();
+    let payload = shared.clone();
+    let script = on_data(move |peer, input| {
+        input.take_all();
+        let ids: Vec<_> = peer.hub().ids().collect();
+        peer.send(b"mine");
+        assert_eq!(peer.hub().stats().memory, 0);
+        let mut other = peer.to(ids[1]).unwrap();
+        assert_eq!(other.unsent(), 0);
+        other.send_shared(&payload);
+        assert_eq!((other.unsent(), peer.unsent()), (65, 4));
+        Ok(())
+    });
+    let mut reactor = world(script, 1, Config::default());
+    let clients = [reactor.net().client(), reactor.net().client()];
+    settle(&mut reactor);
+    reactor.net().send(clients[0], b"x");
+    settle(&mut reactor);
+    assert_eq!(reactor.net().receive(clients[0]), b"mine");
+    assert_eq!(reactor.net().receive(clients[1]), shared[..]);
+}
+
+#[test]
+fn idle_is_never_early_by_a_part_of_a_millisecond() {
+    for part in [1, 500_000, 999_999] {
+        let config = Config { idle: Some(10 * MS), ..Config::default() };
+        let mut reactor = world(Echo, 1, config);
+        reactor.net().clock().advance(Duration::from_nanos(part));
+        reactor.net().client();
+        reactor.turn().unwrap();
+        reactor.net().clock().advance(10 * MS - Duration::from_nanos(1));
+        reactor.turn_within(Duration::ZERO).unwrap();
+        assert_eq!(reactor.hub().len(), 1, "early by a nanosecond");
+        settle(&mut reactor);
+        assert_eq!(reactor.hub().stats().ended_by("idle"), 1);
+    }
+}
+
+#[test]
+fn all_who_are_idle_are_told_of_a_stop_and_nobody_is_waited_for() {
+    let script = Script::default();
+    let diary = script.diary.clone();
+    let mut reactor = world(script, 1, Config { linger: MS, ..Config::default() });
+    for _ in 0..3 {
+        reactor.net().client();
+    }
+    settle(&mut reactor);
+    let start = reactor.hub().now();
+    reactor.hub().stop();
+    settle(&mut reactor);
+    assert!(reactor.is_done());
+    assert!(reactor.hub().now() < start + 1000 * MS, "somebody was waited for");
+    assert_eq!(diary.count("stopping"), 3);
+}
+
 // --- where one call fails, or clients come from anywhere ---
 
 const EBADF: i32 = 9;
 const EACCES: i32 = 13;
 const EAFNOSUPPORT: i32 = 97;
-const EADDRNOTAVAIL: i32 = 99;
+const EADDRNOTAVAIL: i32 = if cfg!(target_os = "linux") { 99 } else { 49 };
 
 fn bent(config: Config, failures: &[(&'static str, i32)]) -> (Reactor<Script, Bent>, Diary) {
     let script = Script::default();
@@ -215,6 +272,23 @@ fn neighbours_of_one_network_are_counted_together() {
     }
     turns(&mut reactor);
     assert_eq!((reactor.hub().len(), reactor.hub().stats().refused_per_ip), (4, 3));
+}
+
+#[test]
+fn who_leaves_makes_room_for_one_from_there() {
+    let (mut reactor, _) = bent(Config { conns_per_ip: Some(2), ..Config::default() }, &[]);
+    reactor.listen("127.0.0.1:1").unwrap();
+    for (come, refused) in [(2, 0), (2, 1)] {
+        for _ in 0..come {
+            reactor.net().sim.client();
+        }
+        turns(&mut reactor);
+        assert_eq!((reactor.hub().len(), reactor.hub().stats().refused_per_ip), (2, refused));
+        let id = reactor.hub().ids().next().unwrap();
+        reactor.hub().peer(id).unwrap().abort();
+        turns(&mut reactor);
+    }
+    assert_eq!(reactor.hub().stats().ended_by("aborted"), 2);
 }
 
 fn addrs(texts: &[&str]) -> Vec<SocketAddr> {
