@@ -504,6 +504,9 @@ mod tests {
         assert_eq!(whole_ms(Duration::from_nanos(1)), Some(1));
         assert_eq!(whole_ms(Duration::from_micros(1500)), Some(2));
         assert_eq!(whole_ms(Duration::MAX), None);
+        let days = Duration::from_secs(24 * 86_400);
+        assert_eq!(whole_ms(days), Some(2_073_600_000));
+        assert_eq!(whole_ms(days + Duration::from_nanos(1)), None);
     }
 
     #[test]
@@ -683,6 +686,15 @@ mod tests {
         assert!(conn.has_work());
         conn.state = State::Ended;
         assert!(!conn.has_work());
+    }
+
+    #[test]
+    fn what_waits_for_the_layer_and_for_the_kernel_is_unsent() {
+        let mut conn = up();
+        assert_eq!(conn.unsent(), 0);
+        send(&mut conn, 100);
+        conn.held.get_or_insert_default().wire.push(b"12", &mut Pool::default());
+        assert_eq!(conn.unsent(), 3);
     }
 
     #[test]

@@ -1,10 +1,13 @@
 //! What holds at the edges: the exact limit, the last one, nothing at all.
 #![allow(clippy::field_reassign_with_default)] // a script is the usual one, but for a line
 
+#[path = "common/bent.rs"]
+mod bent;
 mod common;
 
-use std::{net::SocketAddr, sync::Arc};
+use std::{net::SocketAddr, sync::Arc, time::Duration};
 
+use bent::Bent;
 use charkh::{
     Config, Peer, Reactor, Stopped,
     codec::FrameError,
@@ -159,4 +162,208 @@ fn timers_are_counted_while_they_are_armed() {
     assert_eq!(reactor.hub().stats().armed, 1);
     settle(&mut reactor);
     assert_eq!(reactor.hub().stats().armed, 0);
+}
+
+#[test]
+fn a_reply_is_its_connection_s_alone_and_needs_no_memory_of_its_own() {
+    let shared: Arc<[u8]> = vec![b's'; 65].into();
+    let payload = shared.clone();
+    let script = on_data(move |peer, input| {
+        input.take_all();
+        let ids: Vec<_> = peer.hub().ids().collect();
+        peer.send(b"mine");
+        assert_eq!(peer.hub().stats().memory, 0);
+        let mut other = peer.to(ids[1]).unwrap();
+        assert_eq!(other.unsent(), 0);
+        other.send_shared(&payload);
+        assert_eq!((other.unsent(), peer.unsent()), (65, 4));
+        Ok(())
+    });
+    let mut reactor = world(script, 1, Config::default());
+    let clients = [reactor.net().client(), reactor.net().client()];
+    settle(&mut reactor);
+    reactor.net().send(clients[0], b"x");
+    settle(&mut reactor);
+    assert_eq!(reactor.net().receive(clients[0]), b"mine");
+    assert_eq!(reactor.net().receive(clients[1]), shared[..]);
+}
+
+#[test]
+fn idle_is_never_early_by_a_part_of_a_millisecond() {
+    for part in [1, 500_000, 999_999] {
+        let config = Config { idle: Some(10 * MS), ..Config::default() };
+        let mut reactor = world(Echo, 1, config);
+        reactor.net().clock().advance(Duration::from_nanos(part));
+        reactor.net().client();
+        reactor.turn().unwrap();
+        reactor.net().clock().advance(10 * MS - Duration::from_nanos(1));
+        reactor.turn_within(Duration::ZERO).unwrap();
+        assert_eq!(reactor.hub().len(), 1, "early by a nanosecond");
+        settle(&mut reactor);
+        assert_eq!(reactor.hub().stats().ended_by("idle"), 1);
+    }
+}
+
+#[test]
+fn all_who_are_idle_are_told_of_a_stop_and_nobody_is_waited_for() {
+    let script = Script::default();
+    let diary = script.diary.clone();
+    let mut reactor = world(script, 1, Config { linger: MS, ..Config::default() });
+    for _ in 0..3 {
+        reactor.net().client();
+    }
+    settle(&mut reactor);
+    let start = reactor.hub().now();
+    reactor.hub().stop();
+    settle(&mut reactor);
+    assert!(reactor.is_done());
+    assert!(reactor.hub().now() < start + 1000 * MS, "somebody was waited for");
+    assert_eq!(diary.count("stopping"), 3);
+}
+
+// --- where one call fails, or clients come from anywhere ---
+
+const EBADF: i32 = 9;
+const EACCES: i32 = 13;
+const EAFNOSUPPORT: i32 = 97;
+const EADDRNOTAVAIL: i32 = if cfg!(target_os = "linux") { 99 } else { 49 };
+
+fn bent(config: Config, failures: &[(&'static str, i32)]) -> (Reactor<Script, Bent>, Diary) {
+    let script = Script::default();
+    let diary = script.diary.clone();
+    let mut net = Bent::new(1);
+    net.failures.extend(failures);
+    (Reactor::with(script, net, config).unwrap(), diary)
+}
+
+fn turns(reactor: &mut Reactor<Script, Bent>) {
+    (0..20).for_each(|_| reactor.turn_within(MS).unwrap());
+}
+
+#[test]
+fn neighbours_of_one_network_are_counted_together() {
+    let config = Config { conns_per_ip: Some(1), ..Config::default() };
+    let (mut reactor, _) = bent(config, &[]);
+    reactor.listen("[::1]:1").unwrap();
+    let origins = [
+        ("[2001:db8::1]:5", "[2001:db8::1]:5"),
+        ("[2001:db8::2]:5", "refused"),
+        ("[2001:db8:0:1::1]:5", "[2001:db8:0:1::1]:5"),
+        ("[::ffff:10.0.0.1]:5", "10.0.0.1:5"),
+        ("10.0.0.1:6", "refused"),
+        ("10.0.0.2:5", "10.0.0.2:5"),
+    ];
+    for (origin, _) in origins {
+        reactor.net().origins.push_back(origin.parse().unwrap());
+        reactor.net().sim.client();
+    }
+    turns(&mut reactor);
+    let ids: Vec<_> = reactor.hub().ids().collect();
+    let met = ids.iter().map(|&id| reactor.hub().peer(id).unwrap().addr().to_string());
+    let met: Vec<_> = met.collect();
+    let taken = origins.iter().map(|(_, taken)| *taken).filter(|&taken| taken != "refused");
+    assert_eq!(met, taken.collect::<Vec<_>>());
+    // Who leaves makes room for a neighbour, once.
+    reactor.hub().peer(ids[0]).unwrap().abort();
+    turns(&mut reactor);
+    for _ in 0..2 {
+        reactor.net().origins.push_back("[2001:db8::3]:5".parse().unwrap());
+        reactor.net().sim.client();
+    }
+    turns(&mut reactor);
+    assert_eq!((reactor.hub().len(), reactor.hub().stats().refused_per_ip), (4, 3));
+}
+
+#[test]
+fn who_leaves_makes_room_for_one_from_there() {
+    let (mut reactor, _) = bent(Config { conns_per_ip: Some(2), ..Config::default() }, &[]);
+    reactor.listen("127.0.0.1:1").unwrap();
+    for (come, refused) in [(2, 0), (2, 1)] {
+        for _ in 0..come {
+            reactor.net().sim.client();
+        }
+        turns(&mut reactor);
+        assert_eq!((reactor.hub().len(), reactor.hub().stats().refused_per_ip), (2, refused));
+        let id = reactor.hub().ids().next().unwrap();
+        reactor.hub().peer(id).unwrap().abort();
+        turns(&mut reactor);
+    }
+    assert_eq!(reactor.hub().stats().ended_by("aborted"), 2);
+}
+
+fn addrs(texts: &[&str]) -> Vec<SocketAddr> {
+    texts.iter().map(|text| text.parse().unwrap()).collect()
+}
+
+#[test]
+fn a_family_that_is_absent_is_left_out_as_long_as_another_is_left() {
+    let both = addrs(&["[::1]:1", "127.0.0.1:1", "127.0.0.1:1"]);
+    for code in [EAFNOSUPPORT, 47, 10047, EADDRNOTAVAIL] {
+        let (mut reactor, _) = bent(Config::default(), &[("listen", code)]);
+        let found = reactor.listen_all(&both[..]).unwrap();
+        assert_eq!(found.iter().map(|listening| listening.addr).collect::<Vec<_>>(), [both[1]]);
+    }
+    let absent = [("listen", EAFNOSUPPORT), ("listen", EAFNOSUPPORT)];
+    let (mut reactor, _) = bent(Config::default(), &absent);
+    let error = reactor.listen_all(&both[..]).unwrap_err();
+    assert_eq!(error.raw_os_error(), Some(EAFNOSUPPORT));
+    let none = bent(Config::default(), &[]).0.listen_all(&[][..]).unwrap_err();
+    assert_eq!(none.to_string(), "no address to listen at");
+}
+
+#[test]
+fn any_other_failure_to_listen_leaves_none() {
+    let three = addrs(&["127.0.0.1:1", "127.0.0.1:2", "127.0.0.1:3"]);
+    let failures = [("listen", EAFNOSUPPORT), ("listen", 0), ("listen", EACCES)];
+    let (mut reactor, _) = bent(Config::default(), &failures);
+    assert_eq!(reactor.listen_all(&three[..]).unwrap_err().raw_os_error(), Some(EACCES));
+    let client = reactor.net().sim.client();
+    assert!(reactor.net().sim.sees_reset(client), "somebody listens");
+}
+
+#[test]
+fn the_first_address_that_can_be_listened_at_is_taken() {
+    let both = addrs(&["127.0.0.1:1", "127.0.0.1:2"]);
+    let (mut reactor, _) = bent(Config::default(), &[("listen", EACCES)]);
+    assert_eq!(reactor.listen(&both[..]).unwrap().addr, both[1]);
+}
+
+#[test]
+fn a_dead_listener_is_closed_and_the_others_go_on() {
+    let (mut reactor, diary) = bent(Config::default(), &[("accept", EBADF)]);
+    reactor.listen("127.0.0.1:1").unwrap();
+    reactor.listen("127.0.0.1:2").unwrap();
+    reactor.net().sim.client_of(0);
+    turns(&mut reactor);
+    reactor.net().sim.client_of(1);
+    turns(&mut reactor);
+    assert_eq!(diary.count("open"), 1);
+    let stats = reactor.hub().stats();
+    assert_eq!((stats.accepted, stats.accept_errors), (1, 1));
+    assert!(reactor.hub().now() >= 20 * MS, "a dead listener keeps the loop awake");
+}
+
+#[test]
+fn a_socket_that_cannot_be_watched_is_nobody_s_connection() {
+    let (mut reactor, diary) = bent(Config::default(), &[("watch", 12), ("watch", 12)]);
+    reactor.listen("127.0.0.1:1").unwrap();
+    reactor.net().sim.client();
+    turns(&mut reactor);
+    assert!(reactor.hub().is_empty() && diary.lines().is_empty());
+    reactor.hub().connect(SocketAddr::from(([10, 0, 0, 1], 80)));
+    turns(&mut reactor);
+    assert!(diary.lines().len() == 1 && diary.lines()[0].starts_with("connect failed: broken"));
+    assert_eq!(reactor.net().sim.open_streams(), 0);
+}
+
+#[test]
+fn a_connection_whose_end_cannot_be_sent_is_broken() {
+    let (mut reactor, diary) = bent(Config::default(), &[("finish", 32)]);
+    reactor.listen("127.0.0.1:1").unwrap();
+    reactor.net().sim.client();
+    turns(&mut reactor);
+    let id = reactor.hub().ids().next().unwrap();
+    reactor.hub().peer(id).unwrap().close();
+    turns(&mut reactor);
+    assert!(diary.lines()[1].starts_with("broken: "), "{:?}", diary.lines());
 }

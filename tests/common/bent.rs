@@ -1,0 +1,109 @@
+//! A simulated world in which one call fails as a kernel's may, and clients come from anywhere.
+#![allow(unreachable_pub)]
+use std::{
+    collections::VecDeque,
+    io::{self, IoSlice},
+    net::SocketAddr,
+    time::Duration,
+};
+
+use charkh::net::{Event, Net, Sim, SocketOptions, Token, Wake};
+
+pub struct Bent {
+    pub sim: Sim,
+    /// Which call is the next to fail, with which error of the system; 0 lets it pass.
+    pub failures: VecDeque<(&'static str, i32)>,
+    /// Where the clients that are accepted next come from.
+    pub origins: VecDeque<SocketAddr>,
+}
+
+impl Bent {
+    pub fn new(seed: u64) -> Self {
+        Self { sim: Sim::new(seed), failures: VecDeque::new(), origins: VecDeque::new() }
+    }
+
+    fn fails(&mut self, call: &str) -> io::Result<()> {
+        match self.failures.front() {
+            Some(&(name, code)) if name == call => {
+                self.failures.pop_front();
+                if code == 0 { Ok(()) } else { Err(io::Error::from_raw_os_error(code)) }
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+impl Net for Bent {
+    type Listener = <Sim as Net>::Listener;
+    type Stream = <Sim as Net>::Stream;
+
+    const SHORT_MEANS_DONE: bool = Sim::SHORT_MEANS_DONE;
+
+    fn now(&mut self) -> Duration {
+        self.sim.now()
+    }
+
+    fn wait(&mut self, timeout: Option<Duration>, events: &mut Vec<Event>) -> io::Result<()> {
+        self.sim.wait(timeout, events)
+    }
+
+    fn waker(&mut self) -> io::Result<Wake> {
+        self.sim.waker()
+    }
+
+    fn listen(
+        &mut self,
+        addr: SocketAddr,
+        options: &SocketOptions,
+        token: Token,
+    ) -> io::Result<(Self::Listener, SocketAddr)> {
+        self.fails("listen")?;
+        self.sim.listen(addr, options, token)
+    }
+
+    fn accept(&mut self, listener: &mut Self::Listener) -> io::Result<(Self::Stream, SocketAddr)> {
+        self.fails("accept")?;
+        let (stream, addr) = self.sim.accept(listener)?;
+        Ok((stream, self.origins.pop_front().unwrap_or(addr)))
+    }
+
+    fn refuse(&mut self, listener: &mut Self::Listener) -> io::Result<()> {
+        self.fails("refuse")?;
+        self.sim.refuse(listener)
+    }
+
+    fn connect(&mut self, addr: SocketAddr, options: &SocketOptions) -> io::Result<Self::Stream> {
+        self.fails("connect")?;
+        self.sim.connect(addr, options)
+    }
+
+    fn watch(&mut self, stream: &mut Self::Stream, token: Token) -> io::Result<()> {
+        self.fails("watch")?;
+        self.sim.watch(stream, token)
+    }
+
+    fn connected(&mut self, stream: &mut Self::Stream) -> io::Result<()> {
+        self.sim.connected(stream)
+    }
+
+    fn take_error(&mut self, stream: &mut Self::Stream) -> io::Result<()> {
+        self.sim.take_error(stream)
+    }
+
+    fn read(&mut self, stream: &mut Self::Stream, into: &mut [u8]) -> io::Result<usize> {
+        self.sim.read(stream, into)
+    }
+
+    fn write(&mut self, stream: &mut Self::Stream, bytes: &[IoSlice<'_>]) -> io::Result<usize> {
+        self.sim.write(stream, bytes)
+    }
+
+    fn finish(&mut self, stream: &mut Self::Stream) -> io::Result<()> {
+        self.fails("finish")?;
+        self.sim.finish(stream)
+    }
+
+    fn reset(&mut self, stream: Self::Stream) {
+        self.sim.reset(stream);
+    }
+}
