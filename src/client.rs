@@ -439,6 +439,7 @@ mod tests {
     }
 
     #[test]
+    #[cfg_attr(miri, ignore = "it needs real sockets")]
     fn an_exchange_is_larger_than_all_buffers() {
         let (addr, server) = server(echo);
         let client = Client::connect(addr, &Timeouts::default()).unwrap();
@@ -451,6 +452,7 @@ mod tests {
     }
 
     #[test]
+    #[cfg_attr(miri, ignore = "it needs real sockets")]
     fn too_much_is_an_error_and_exactly_enough_is_not() {
         for (max, fits) in [(2, false), (3, true)] {
             let (addr, server) = server(echo);
@@ -463,12 +465,14 @@ mod tests {
     }
 
     #[test]
+    #[cfg_attr(miri, ignore = "it needs real sockets")]
     fn silence_is_a_timeout_once_all_is_sent() {
         let e = to_the_deaf(Cursor::new("a"));
         assert_eq!(e.kind(), ErrorKind::TimedOut);
     }
 
     #[test]
+    #[cfg_attr(miri, ignore = "it needs real sockets")]
     fn a_server_that_takes_nothing_is_a_timeout() {
         let e = to_the_deaf(io::repeat(7));
         assert_eq!(e.kind(), ErrorKind::TimedOut);
@@ -488,6 +492,7 @@ mod tests {
     }
 
     #[test]
+    #[cfg_attr(miri, ignore = "it needs real sockets")]
     fn an_idle_input_is_not_silence_and_the_end_of_a_talk_does_not_wait_for_it() {
         let (addr, server) = server(|mut stream| {
             thread::sleep(Duration::from_millis(300)); // several times the silence allowed
@@ -504,6 +509,7 @@ mod tests {
     }
 
     #[test]
+    #[cfg_attr(miri, ignore = "it needs real sockets")]
     fn a_server_that_leaves_early_is_an_error() {
         let (addr, server) = server(|mut stream| {
             stream.read_exact(&mut [0; 10]).unwrap();
@@ -515,6 +521,7 @@ mod tests {
     }
 
     #[test]
+    #[cfg_attr(miri, ignore = "it needs real sockets")]
     fn errors_of_input_and_output_come_back() {
         struct Bad;
         impl Read for Bad {
@@ -537,6 +544,7 @@ mod tests {
     }
 
     #[test]
+    #[cfg_attr(miri, ignore = "it needs real sockets")]
     fn every_address_is_tried() {
         let closed = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
         let (addr, server) = server(echo);

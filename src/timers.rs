@@ -180,7 +180,8 @@ mod tests {
             (seed >> 11) % below
         };
         let (mut timers, mut model, mut now) = (Timers::new(), BTreeMap::new(), 0_u64);
-        for _ in 0..200_000 {
+        let rounds = if cfg!(miri) { 500 } else { 200_000 };
+        for _ in 0..rounds {
             let slot = random(200) as u32;
             match random(10) {
                 0..=4 => {

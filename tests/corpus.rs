@@ -20,8 +20,18 @@ fn replay(target: &str, run: fn(&[u8])) {
 }
 
 #[test]
-fn codecs() {
-    replay("codecs", oracles::codecs::run);
+fn lines() {
+    replay("lines", oracles::codecs::lines);
+}
+
+#[test]
+fn delimited() {
+    replay("delimited", oracles::codecs::delimited);
+}
+
+#[test]
+fn length_prefixed() {
+    replay("length_prefixed", oracles::codecs::length_prefixed);
 }
 
 #[test]

@@ -372,6 +372,7 @@ fn no_data_for_whoever_was_evicted_by_its_own_layer() {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "it needs real sockets")]
 fn told_to_stop_after_an_edge_that_came_behind_their_end() {
     let mut script = Script::default();
     script.eof = Box::new(|peer| {
@@ -484,6 +485,7 @@ fn what_waits_for_a_handshake_is_not_lost_to_close() {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "it needs real sockets")]
 fn what_waits_for_a_handshake_is_not_lost_to_close_on_real_sockets() {
     use std::io::{Read, Write};
     let mut script = Script::default();

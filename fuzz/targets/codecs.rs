@@ -1,4 +1,0 @@
-//! Any codec, any limit, any cuts.
-#![no_main]
-
-libfuzzer_sys::fuzz_target!(|data: &[u8]| charkh_fuzz::codecs::run(data));
