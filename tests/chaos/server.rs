@@ -38,6 +38,7 @@ pub struct Server {
     pub turn: u64,
     conns_max: usize,
     input_max: usize,
+    read_max: usize,
     output_max: usize,
 }
 
@@ -170,6 +171,7 @@ impl Server {
             turn: 0,
             conns_max: config.conns_max,
             input_max: config.input_max,
+            read_max: config.read_max,
             output_max: config.output_max,
         }
     }
@@ -452,11 +454,14 @@ impl Protocol for Server {
         assert_eq!(account.whole, None, "offered after the end");
         let from = account.taken;
         let offered = input.peek();
+        let (kept, fresh) = (account.left, offered.len().checked_sub(account.left));
         if offered.len() > account.left {
             account.heard = Some(now);
         }
         let in_order = |(n, &byte): (usize, &u8)| byte == byte_of(addr, from + n);
         assert!(offered.iter().enumerate().all(in_order), "bytes in disorder");
+        assert!(kept <= self.input_max, "input_max");
+        assert!(fresh.is_some_and(|fresh| fresh <= self.read_max), "more than one read, or less");
 
         let result = self.take(peer, input);
         let taken = offered.len() - input.len();
