@@ -1,10 +1,11 @@
-//! What the loop costs: echo by charkh beside echo by a bare mio loop, in processor time of the
-//! server per request, kernel included. `cargo bench --bench echo`; about a minute, on Linux.
+//! What the loop costs: echo by charkh beside echo by a bare mio loop, and beside charkh with its
+//! flight recorder on, in processor time of the server per request, kernel included.
+//! `cargo bench --bench echo`; about a minute and a half, on Linux.
 //!
 //! Each server is a process of its own, so that its time is its own. The load comes from this
 //! process: every connection has so many requests in flight, and sends the next one when an answer
-//! is whole. Rounds of both servers alternate, and medians are printed, so that what else the
-//! machine does hits both alike.
+//! is whole. Rounds of the servers alternate, and medians are printed, so that what else the
+//! machine does hits all alike.
 use std::{
     collections::BTreeSet,
     env, fs,
@@ -15,7 +16,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use charkh::Reactor;
+use charkh::{Config, Reactor};
 use mio::{
     Events, Interest, Poll, Token,
     net::{TcpListener, TcpStream},
@@ -30,6 +31,10 @@ use echo::Echo;
 const ROUNDS: usize = 5;
 const WARM_UP: Duration = Duration::from_millis(200);
 const MEASURED: Duration = Duration::from_secs(1);
+/// What `charkh serve --trace` keeps.
+const RECORDS: usize = 65536;
+/// In this order, beside each other.
+const ROLES: [&str; 3] = ["serve-with-charkh", "serve-with-mio", "serve-with-charkh-recording"];
 
 struct Case {
     name: &'static str,
@@ -48,7 +53,8 @@ const CASES: [Case; 4] = [
 
 fn main() -> io::Result<()> {
     match env::args().nth(1).as_deref() {
-        Some("serve-with-charkh") => serve_with_charkh(),
+        Some("serve-with-charkh") => serve_with_charkh(0),
+        Some("serve-with-charkh-recording") => serve_with_charkh(RECORDS),
         Some("serve-with-mio") => serve_with_mio(),
         // `cargo test` runs benches too, without this argument, and wants none of them.
         _ if !env::args().any(|arg| arg == "--bench") => Ok(()),
@@ -61,12 +67,12 @@ fn main() -> io::Result<()> {
 }
 
 fn compare() -> io::Result<()> {
-    let servers = [Server::start("serve-with-charkh")?, Server::start("serve-with-mio")?];
-    let mut costs = CASES.map(|_| [Vec::new(), Vec::new()]);
+    let servers = ROLES.iter().map(|role| Server::start(role)).collect::<io::Result<Vec<_>>>()?;
+    let mut costs = CASES.map(|_| ROLES.map(|_| Vec::new()));
     for round in 0..ROUNDS {
         for (case, costs) in CASES.iter().zip(&mut costs) {
-            for turn in 0..2 {
-                let server = (round + turn) % 2;
+            for turn in 0..ROLES.len() {
+                let server = (round + turn) % ROLES.len();
                 costs[server].push(servers[server].measure(case)?);
             }
         }
@@ -74,17 +80,28 @@ fn compare() -> io::Result<()> {
     println!(
         "\nserver's processor time per request, ns: median (least to most) of {ROUNDS} rounds"
     );
-    println!("{:36} {:>22} {:>22} {:>7}", "", "charkh", "bare mio", "ratio");
+    println!(
+        "{:36} {:>22} {:>22} {:>7} {:>22} {:>7}",
+        "", "charkh", "bare mio", "ratio", "charkh recording", "on/off"
+    );
     for (case, costs) in CASES.iter().zip(costs) {
-        let [charkh, mio] = costs.map(|mut costs| {
+        let [charkh, mio, recording] = costs.map(|mut costs| {
             costs.sort_unstable();
             costs
         });
         let middle = ROUNDS / 2;
         let show =
             |costs: &[u64]| format!("{} ({} to {})", costs[middle], costs[0], costs[ROUNDS - 1]);
-        let ratio = charkh[middle] as f64 / mio[middle] as f64;
-        println!("{:36} {:>22} {:>22} {ratio:>7.2}", case.name, show(&charkh), show(&mio));
+        let ratio = |a: &[u64], b: &[u64]| a[middle] as f64 / b[middle] as f64;
+        println!(
+            "{:36} {:>22} {:>22} {:>7.2} {:>22} {:>7.3}",
+            case.name,
+            show(&charkh),
+            show(&mio),
+            ratio(&charkh, &mio),
+            show(&recording),
+            ratio(&recording, &charkh)
+        );
     }
     Ok(())
 }
@@ -232,9 +249,9 @@ impl Load {
     }
 }
 
-fn serve_with_charkh() -> io::Result<()> {
+fn serve_with_charkh(trace: usize) -> io::Result<()> {
     end_with_parent();
-    let mut reactor = Reactor::new(Echo)?;
+    let mut reactor = Reactor::with_config(Echo, Config { trace, ..Config::default() })?;
     println!("{}", reactor.listen("127.0.0.1:0")?.addr);
     reactor.run().map(drop)
 }

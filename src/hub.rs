@@ -299,6 +299,7 @@ impl Hub {
     pub(crate) fn set_now(&mut self, now: Duration) {
         self.now = now;
         self.set_clock(now);
+        self.trace.begin_turn();
     }
 
     pub(crate) fn set_clock(&mut self, clock: Duration) {
@@ -352,15 +353,10 @@ impl Hub {
     }
 
     #[inline]
-    pub(crate) fn was_written(
-        &mut self,
-        slot: u32,
-        result: &io::Result<usize>,
-        clock: impl FnOnce() -> Duration,
-    ) {
+    pub(crate) fn was_written(&mut self, slot: u32, result: &io::Result<usize>) {
         if self.trace.is_on() {
             let serial = self.conns[slot as usize].serial;
-            self.trace.was_written(slot, serial, result, clock);
+            self.trace.was_written(slot, serial, result);
         }
     }
 
