@@ -9,7 +9,7 @@ use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use bent::Bent;
 use charkh::{
-    Config, Peer, Reactor, Stopped,
+    Config, Layer, Peer, Reactor, Result, Stopped,
     codec::FrameError,
     net::{ClientId, Sim},
 };
@@ -219,6 +219,92 @@ fn all_who_are_idle_are_told_of_a_stop_and_nobody_is_waited_for() {
     assert!(reactor.is_done());
     assert!(reactor.hub().now() < start + 1000 * MS, "somebody was waited for");
     assert_eq!(diary.count("stopping"), 3);
+}
+
+#[test]
+fn a_reply_leaves_at_once_though_a_part_of_the_next_message_is_kept() {
+    let script = on_data(|peer, input| {
+        while let Some(line) = input.line(99)? {
+            peer.send(line);
+        }
+        Ok(())
+    });
+    let mut reactor = world(script, 1, Config::default());
+    let client = reactor.net().client();
+    settle(&mut reactor);
+    reactor.net().send(client, b"hello\nhal");
+    reactor.net().deliver_all();
+    reactor.turn().unwrap();
+    assert_eq!(reactor.net().receive(client), b"hello");
+    let stats = reactor.hub().stats();
+    assert_eq!((stats.bytes_in, stats.bytes_out), (9, 5));
+}
+
+/// What a server says every 10 ms is no sign of life of a peer that has not said its first word;
+/// when it has, that is another matter.
+#[test]
+fn the_first_byte_is_awaited_whatever_is_said_to_the_peer() {
+    for (heard, end) in [(false, "first byte"), (true, "deadline")] {
+        let mut script = on_data(swallow);
+        script.open = Box::new(|peer| {
+            peer.wake_in(10 * MS);
+            peer.deadline_in(200 * MS);
+            Ok(())
+        });
+        script.timer = Box::new(|peer| {
+            peer.send(b"hello?");
+            peer.wake_in(10 * MS);
+            Ok(())
+        });
+        let diary = script.diary.clone();
+        let limits = Config { first_byte: Some(50 * MS), ..Config::default() };
+        let mut reactor = world(script, 1, Config { idle: Some(60 * MS), ..limits });
+        let client = reactor.net().client();
+        if heard {
+            reactor.net().send(client, b"x");
+        }
+        settle(&mut reactor);
+        assert_eq!(diary.lines().last().unwrap(), end);
+    }
+}
+
+/// A layer may keep what it is given until more comes.
+#[derive(Default)]
+struct Pairs(Vec<u8>);
+
+impl Layer for Pairs {
+    fn receive(&mut self, wire: &[u8], plain: &mut Vec<u8>, _: &mut Vec<u8>) -> Result {
+        plain.extend(wire);
+        Ok(())
+    }
+
+    fn send(&mut self, plain: &[u8], wire: &mut Vec<u8>) -> Result {
+        self.0.extend(plain);
+        wire.extend(self.0.drain(..self.0.len() / 2 * 2));
+        Ok(())
+    }
+
+    fn finish(&mut self, wire: &mut Vec<u8>) {
+        wire.append(&mut self.0);
+    }
+}
+
+#[test]
+fn what_a_layer_keeps_for_later_is_sent_once() {
+    let mut reactor = world(Echo, 1, Config::default());
+    let listener = reactor.listen("127.0.0.1:2").unwrap();
+    reactor.layer(listener.id, || Box::new(Pairs::default()));
+    let client = reactor.net().client_of(1);
+    for (sent, got) in [("a", ""), ("b", "ab"), ("c", "")] {
+        reactor.net().send(client, sent.as_bytes());
+        settle(&mut reactor);
+        assert_eq!(reactor.net().receive(client), got.as_bytes());
+        assert_eq!(reactor.hub().stats().memory, 0);
+    }
+    reactor.net().finish_client(client);
+    settle(&mut reactor);
+    assert_eq!(reactor.net().receive(client), b"c");
+    assert!(reactor.net().sees_end(client));
 }
 
 // --- where one call fails, or clients come from anywhere ---
