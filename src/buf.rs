@@ -317,6 +317,26 @@ mod tests {
         assert_eq!(buf.capacity(), Pool::SMALLEST);
     }
 
+    #[test]
+    fn a_block_is_filled_to_its_end_then_reclaimed_then_replaced() {
+        let (mut buf, mut pool) = (Buf::default(), Pool::default());
+        buf.push(b"x", &mut pool);
+        assert_eq!(buf.capacity(), 1024);
+        buf.push(&[0; 1023], &mut pool);
+        assert_eq!(buf.capacity(), 1024);
+        buf.push(&[0; 1976], &mut pool);
+        assert_eq!((buf.len(), buf.capacity(), pool.kept), (3000, 4096, 1024));
+        // What was consumed is room, to the last byte.
+        buf.consume(2900, &mut pool);
+        buf.push(&[1; 3996], &mut pool);
+        assert_eq!((buf.len(), buf.capacity(), pool.kept), (4096, 4096, 1024));
+        // And when it is not enough, a larger block comes from the pool.
+        buf.consume(1, &mut pool);
+        buf.push(&[2; 2], &mut pool);
+        assert_eq!((buf.len(), buf.capacity(), pool.kept), (4097, 8192, 1024 + 4096));
+        assert_eq!(buf.pending(), [&[0; 99][..], &[1; 3996], &[2; 2]].concat());
+    }
+
     /// Every way to cut the queue into writes gives the same stream.
     #[test]
     fn output_is_one_stream_whatever_is_shared_and_however_it_leaves() {

@@ -5,7 +5,12 @@
 mod bent;
 mod common;
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    io::{ErrorKind, Write},
+    net::SocketAddr,
+    sync::Arc,
+    time::Duration,
+};
 
 use bent::Bent;
 use charkh::{
@@ -268,6 +273,71 @@ fn the_first_byte_is_awaited_whatever_is_said_to_the_peer() {
     }
 }
 
+#[test]
+fn sending_says_whether_it_was_taken() {
+    let payload: Arc<[u8]> = vec![b's'; 65].into();
+    let (mut reactor, diary, client) = stalled(Config::default(), move |peer| {
+        assert!(peer.send(b"") && peer.send(b"a"));
+        assert!(peer.send_shared(&Arc::from(&b""[..])) && peer.send_shared(&payload));
+        assert_eq!(peer.unsent(), 66);
+        peer.finish();
+        assert!(!peer.send(b"b") && !peer.send_shared(&payload));
+        assert_eq!(peer.unsent(), 66);
+        assert!(peer.write(b"b").is_err_and(|e| e.kind() == ErrorKind::BrokenPipe));
+    });
+    reactor.net().set_window(client, 100);
+    settle(&mut reactor);
+    assert_eq!(reactor.net().receive(client), [&b"a"[..], &[b's'; 65]].concat());
+    assert!(reactor.net().sees_end(client));
+    assert_eq!(diary.lines(), ["open"]);
+}
+
+#[test]
+fn a_shared_payload_that_is_too_much_says_so() {
+    let config = Config { memory_max: 100, ..Config::default() };
+    let (_, diary, _) = stalled(config, |peer| {
+        assert!(!peer.send_shared(&Arc::from(vec![0; 200])));
+    });
+    assert_eq!(diary.count("out of memory"), 1);
+}
+
+#[test]
+fn whoever_is_closed_with_nothing_to_send_is_still_lingered_for() {
+    let mut script = Script::default();
+    script.open = Box::new(|peer| {
+        peer.close();
+        Ok(())
+    });
+    let diary = script.diary.clone();
+    let mut reactor = world(script, 1, Config::default());
+    let client = reactor.net().client();
+    (0..3).for_each(|_| reactor.turn_within(Duration::ZERO).unwrap());
+    assert_eq!((reactor.hub().len(), reactor.net().sees_end(client)), (1, true));
+    reactor.net().send(client, b"I was not done");
+    reactor.net().finish_client(client);
+    settle(&mut reactor);
+    assert!(reactor.hub().is_empty() && !reactor.net().sees_reset(client));
+    assert_eq!(diary.lines(), ["open", "closed"]);
+}
+
+#[test]
+fn a_dial_is_given_up_by_closing_it_unless_it_was_sent_something() {
+    for (sent, becomes) in [(&b""[..], "connect failed: closed"), (b"hello", "open")] {
+        let script = Script::default();
+        let diary = script.diary.clone();
+        let mut reactor = world(script, 1, Config::default());
+        let id = reactor.hub().connect(SocketAddr::from(([10, 0, 0, 1], 80)));
+        let mut peer = reactor.hub().peer(id).unwrap();
+        peer.send(sent);
+        peer.close();
+        settle(&mut reactor);
+        assert_eq!(diary.lines()[0], becomes);
+        let remote = reactor.net().dialed();
+        let got = remote.map(|remote| reactor.net().receive(remote)).unwrap_or_default();
+        assert_eq!(got, sent);
+    }
+}
+
 /// A layer may keep what it is given until more comes.
 #[derive(Default)]
 struct Pairs(Vec<u8>);
@@ -452,4 +522,18 @@ fn a_connection_whose_end_cannot_be_sent_is_broken() {
     reactor.hub().peer(id).unwrap().close();
     turns(&mut reactor);
     assert!(diary.lines()[1].starts_with("broken: "), "{:?}", diary.lines());
+}
+
+#[test]
+fn our_end_is_sent_once() {
+    let (mut reactor, diary) = bent(Config::default(), &[("finish", 0), ("finish", 32)]);
+    reactor.listen("127.0.0.1:1").unwrap();
+    reactor.net().sim.client();
+    turns(&mut reactor);
+    let id = reactor.hub().ids().next().unwrap();
+    for _ in 0..3 {
+        reactor.hub().peer(id).unwrap().finish();
+        turns(&mut reactor);
+    }
+    assert_eq!(diary.lines(), ["open"]);
 }
