@@ -39,7 +39,7 @@ impl Buf {
     pub(crate) fn push(&mut self, bytes: &[u8], pool: &mut Pool) {
         if self.bytes.len() + bytes.len() > self.bytes.capacity() {
             let pending = self.len();
-            if self.head > 0 && pending + bytes.len() <= self.bytes.capacity() {
+            if pending + bytes.len() <= self.bytes.capacity() {
                 self.bytes.drain(..self.head);
             } else {
                 let mut larger = pool.block(pending + bytes.len());

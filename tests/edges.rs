@@ -293,6 +293,24 @@ fn sending_says_whether_it_was_taken() {
 }
 
 #[test]
+fn what_came_while_reading_was_paused_is_read_when_it_is_resumed() {
+    let mut script = Script::default();
+    script.open = Box::new(|peer| {
+        peer.pause();
+        Ok(())
+    });
+    let mut reactor = world(script, 1, Config::default());
+    let client = reactor.net().client();
+    reactor.net().send(client, b"hello");
+    settle(&mut reactor);
+    assert_eq!(reactor.hub().stats().bytes_in, 0);
+    let id = reactor.hub().ids().next().unwrap();
+    reactor.hub().peer(id).unwrap().resume();
+    settle(&mut reactor);
+    assert_eq!(reactor.net().receive(client), b"hello");
+}
+
+#[test]
 fn a_shared_payload_that_is_too_much_says_so() {
     let config = Config { memory_max: 100, ..Config::default() };
     let (_, diary, _) = stalled(config, |peer| {
