@@ -279,15 +279,16 @@ fn sending_says_whether_it_was_taken() {
     let (mut reactor, diary, client) = stalled(Config::default(), move |peer| {
         assert!(peer.send(b"") && peer.send(b"a"));
         assert!(peer.send_shared(&Arc::from(&b""[..])) && peer.send_shared(&payload));
-        assert_eq!(peer.unsent(), 66);
+        assert_eq!((peer.write(b"").unwrap(), peer.write(b"bcd").unwrap()), (0, 3));
+        assert_eq!(peer.unsent(), 69);
         peer.finish();
         assert!(!peer.send(b"b") && !peer.send_shared(&payload));
-        assert_eq!(peer.unsent(), 66);
+        assert_eq!(peer.unsent(), 69);
         assert!(peer.write(b"b").is_err_and(|e| e.kind() == ErrorKind::BrokenPipe));
     });
     reactor.net().set_window(client, 100);
     settle(&mut reactor);
-    assert_eq!(reactor.net().receive(client), [&b"a"[..], &[b's'; 65]].concat());
+    assert_eq!(reactor.net().receive(client), [&b"a"[..], &[b's'; 65], b"bcd"].concat());
     assert!(reactor.net().sees_end(client));
     assert_eq!(diary.lines(), ["open"]);
 }
@@ -336,6 +337,25 @@ fn whoever_is_closed_with_nothing_to_send_is_still_lingered_for() {
     settle(&mut reactor);
     assert!(reactor.hub().is_empty() && !reactor.net().sees_reset(client));
     assert_eq!(diary.lines(), ["open", "closed"]);
+}
+
+#[test]
+fn a_deadline_can_be_forgotten_and_lingering_cannot() {
+    let (mut reactor, _, _) = stalled(Config::default(), |peer| {
+        peer.deadline_in(10 * MS);
+        peer.clear_deadline();
+    });
+    assert_eq!(reactor.hub().len(), 1);
+    let id = reactor.hub().ids().next().unwrap();
+    reactor.hub().peer(id).unwrap().close();
+    (0..3).for_each(|_| reactor.turn_within(Duration::ZERO).unwrap());
+    let start = reactor.hub().now();
+    let mut peer = reactor.hub().peer(id).unwrap();
+    peer.clear_deadline();
+    peer.deadline_in(Duration::from_secs(1000));
+    settle(&mut reactor);
+    assert!(reactor.hub().is_empty());
+    assert!(reactor.hub().now() <= start + Config::default().linger + 10 * MS);
 }
 
 #[test]
