@@ -8,7 +8,7 @@ mod common;
 use std::{
     io::{ErrorKind, Write},
     net::SocketAddr,
-    sync::Arc,
+    sync::{Arc, Mutex},
     time::Duration,
 };
 
@@ -16,7 +16,7 @@ use bent::Bent;
 use charkh::{
     Config, Layer, Peer, Reactor, Result, Stopped,
     codec::FrameError,
-    net::{ClientId, Sim},
+    net::{ClientId, Clock, Sim},
 };
 use common::{Diary, Echo, MS, Script, on_data, settle, swallow, world};
 
@@ -191,6 +191,31 @@ fn a_reply_is_its_connection_s_alone_and_needs_no_memory_of_its_own() {
     settle(&mut reactor);
     assert_eq!(reactor.net().receive(clients[0]), b"mine");
     assert_eq!(reactor.net().receive(clients[1]), shared[..]);
+}
+
+#[test]
+fn a_timer_armed_after_a_slow_callback_is_not_early() {
+    let clock = Arc::new(Mutex::new(None::<Clock>));
+    let slow = clock.clone();
+    let script = on_data(move |peer, input| {
+        match input.take_all() {
+            b"slow" => slow.lock().unwrap().as_ref().unwrap().advance(1000 * MS),
+            _ => peer.wake_in(100 * MS),
+        }
+        Ok(())
+    });
+    let diary = script.diary.clone();
+    let mut reactor = world(script, 1, Config::default());
+    *clock.lock().unwrap() = Some(reactor.net().clock());
+    for text in [&b"slow"[..], b"wake"] {
+        let client = reactor.net().client();
+        reactor.net().send(client, text);
+    }
+    reactor.net().deliver_all();
+    settle(&mut reactor);
+    let lines = diary.lines();
+    let at: u64 = lines.last().unwrap().strip_prefix("timer at ").unwrap().parse().unwrap();
+    assert!((1100..1110).contains(&at), "{lines:?}");
 }
 
 #[test]
