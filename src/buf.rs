@@ -39,7 +39,7 @@ impl Buf {
     pub(crate) fn push(&mut self, bytes: &[u8], pool: &mut Pool) {
         if self.bytes.len() + bytes.len() > self.bytes.capacity() {
             let pending = self.len();
-            if self.head > 0 && pending + bytes.len() <= self.bytes.capacity() {
+            if pending + bytes.len() <= self.bytes.capacity() {
                 self.bytes.drain(..self.head);
             } else {
                 let mut larger = pool.block(pending + bytes.len());
@@ -323,6 +323,26 @@ mod tests {
         assert_eq!(buf.capacity(), Pool::SMALLEST);
     }
 
+    #[test]
+    fn a_block_is_filled_to_its_end_then_reclaimed_then_replaced() {
+        let (mut buf, mut pool) = (Buf::default(), Pool::default());
+        buf.push(b"x", &mut pool);
+        assert_eq!(buf.capacity(), 1024);
+        buf.push(&[0; 1023], &mut pool);
+        assert_eq!(buf.capacity(), 1024);
+        buf.push(&[0; 1976], &mut pool);
+        assert_eq!((buf.len(), buf.capacity(), pool.kept), (3000, 4096, 1024));
+        // What was consumed is room, to the last byte.
+        buf.consume(2900, &mut pool);
+        buf.push(&[1; 3996], &mut pool);
+        assert_eq!((buf.len(), buf.capacity(), pool.kept), (4096, 4096, 1024));
+        // And when it is not enough, a larger block comes from the pool.
+        buf.consume(1, &mut pool);
+        buf.push(&[2; 2], &mut pool);
+        assert_eq!((buf.len(), buf.capacity(), pool.kept), (4097, 8192, 1024 + 4096));
+        assert_eq!(buf.pending(), [&[0; 99][..], &[1; 3996], &[2; 2]].concat());
+    }
+
     /// Every way to cut the queue into writes gives the same stream.
     #[test]
     fn output_is_one_stream_whatever_is_shared_and_however_it_leaves() {
@@ -352,6 +372,89 @@ mod tests {
             assert_eq!(got, expected, "writes of {step}");
             assert_eq!(output.capacity(), 0);
         }
+    }
+
+    #[test]
+    fn an_output_knows_what_it_owns_and_its_next_segment_is_larger() {
+        let place = 2 * size_of::<Segment>();
+        let (mut output, mut pool) = (Output::default(), Pool::default());
+        let says = |output: &Output| (output.len(), output.capacity());
+        output.push(b"", &mut pool);
+        output.push_shared(Arc::from(&b""[..]));
+        assert_eq!(says(&output), (0, 0));
+        output.push(&[0; 3], &mut pool);
+        assert_eq!(says(&output), (3, 1024 + place));
+        output.push(&[0; 1021], &mut pool);
+        assert_eq!(says(&output), (1024, 1024 + place));
+        output.push(&[0; 1], &mut pool);
+        assert_eq!(says(&output), (1025, 1024 + 2048 + 2 * place));
+        output.push_shared(vec![0; 100].into());
+        assert_eq!(says(&output), (1125, 1024 + 2048 + 100 + 3 * place));
+        output.push(&[0; 1], &mut pool);
+        assert_eq!(says(&output), (1126, 1024 + 2048 + 100 + 1024 + 4 * place));
+        output.consume(1025, &mut pool);
+        assert_eq!((says(&output), pool.kept), ((101, 100 + 1024 + 2 * place), 1024 + 2048));
+        output.consume(101, &mut pool);
+        assert_eq!((says(&output), pool.kept), ((0, 0), 1024 + 2048 + 1024));
+        // Twice as large ends at the largest.
+        output.push(&[0; 40_000], &mut pool);
+        output.push(&[0; 40_000], &mut pool);
+        assert_eq!(says(&output), (80_000, 2 * Pool::LARGEST + 2 * place));
+        output.clear(&mut pool);
+        assert_eq!(says(&output), (0, 0));
+    }
+
+    #[test]
+    fn a_write_is_filled_from_several_segments_to_its_last_byte() {
+        let (mut output, mut pool) = (Output::default(), Pool::default());
+        output.push(b"abc", &mut pool);
+        output.push_shared(Arc::from(&b"defg"[..]));
+        output.push(b"hi", &mut pool);
+        output.consume(1, &mut pool);
+        let front = |max: usize, room: usize| {
+            let mut slices = [IoSlice::new(&[]); 5];
+            let used = output.front(&mut slices[..room], max);
+            slices[..used].iter().map(|slice| slice.to_vec()).collect::<Vec<_>>()
+        };
+        assert_eq!(front(99, 5), [&b"bc"[..], b"defg", b"hi"]);
+        assert_eq!(front(99, 2), [&b"bc"[..], b"defg"]);
+        assert_eq!(front(6, 5), [&b"bc"[..], b"defg"]);
+        assert_eq!(front(5, 5), [&b"bc"[..], b"def"]);
+        assert_eq!(front(2, 5), [b"bc"]);
+    }
+
+    #[test]
+    fn what_is_held_is_what_waits_in_each_direction() {
+        let mut pool = Pool::default();
+        let mut held = pool.held();
+        assert!(held.is_empty() && !held.has_unsent() && held.capacity() == 0);
+        held.input.push(b"in", &mut pool);
+        assert!(!held.is_empty() && !held.has_unsent());
+        held.wire.push(&[0; 2000], &mut pool);
+        assert!(held.has_unsent());
+        assert_eq!(held.capacity(), 1024 + 2048);
+        held.output.push(b"out", &mut pool);
+        let output = held.output.capacity();
+        assert_eq!(held.capacity(), 1024 + 2048 + output);
+        held.wire.clear(&mut pool);
+        assert!(held.has_unsent());
+        held.scanned = 2;
+        pool.give_held(held);
+        // The next connection finds nothing of it.
+        let held = pool.held();
+        assert_eq!((held.is_empty(), held.capacity(), held.scanned), (true, 0, 0));
+        assert_eq!(pool.kept, 1024 + 2048 + 1024);
+    }
+
+    #[test]
+    fn the_pool_keeps_so_much_and_no_more() {
+        let mut pool = Pool::default();
+        let blocks: Vec<_> = (0..17).map(|_| pool.block(Pool::LARGEST)).collect();
+        blocks.into_iter().for_each(|block| pool.give_block(block));
+        assert_eq!(pool.kept, Pool::KEPT_MAX);
+        let many: Vec<_> = (0..Pool::HELD_MAX + 1).map(|_| pool.held()).collect();
+        many.into_iter().for_each(|held| pool.give_held(held));
+        assert_eq!(pool.held.len(), Pool::HELD_MAX);
     }
 
     #[test]

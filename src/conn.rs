@@ -580,8 +580,12 @@ mod tests {
         conn.deadline = None;
         assert_eq!(next(&conn, no), None);
         conn.state = State::Up;
-        (conn.deadline, conn.ours) = (Some(stamp(150)), Ours::Finished);
+        (conn.deadline, conn.ours) = (Some(stamp(125)), Ours::Finished);
+        assert_eq!(next(&conn, four), says(125, "deadline"));
+        (conn.deadline, conn.ours) = (Some(stamp(125)), Ours::Finishing);
         conn.set_deaf(true);
+        assert_eq!(next(&conn, four), says(125, "deadline"));
+        (conn.deadline, conn.ours) = (Some(stamp(150)), Ours::Finished);
         assert_eq!(next(&conn, four), says(150, "closed"));
         conn.state = State::Ended;
         assert_eq!(next(&conn, four), None);

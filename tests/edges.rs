@@ -5,13 +5,18 @@
 mod bent;
 mod common;
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    io::{ErrorKind, Write},
+    net::SocketAddr,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 
 use bent::Bent;
 use charkh::{
-    Config, Peer, Reactor, Stopped,
+    Config, Layer, Peer, Reactor, Result, Stopped,
     codec::FrameError,
-    net::{ClientId, Sim},
+    net::{ClientId, Clock, Sim},
 };
 use common::{Diary, Echo, MS, Script, on_data, settle, swallow, world};
 
@@ -189,6 +194,31 @@ fn a_reply_is_its_connection_s_alone_and_needs_no_memory_of_its_own() {
 }
 
 #[test]
+fn a_timer_armed_after_a_slow_callback_is_not_early() {
+    let clock = Arc::new(Mutex::new(None::<Clock>));
+    let slow = clock.clone();
+    let script = on_data(move |peer, input| {
+        match input.take_all() {
+            b"slow" => slow.lock().unwrap().as_ref().unwrap().advance(1000 * MS),
+            _ => peer.wake_in(100 * MS),
+        }
+        Ok(())
+    });
+    let diary = script.diary.clone();
+    let mut reactor = world(script, 1, Config::default());
+    *clock.lock().unwrap() = Some(reactor.net().clock());
+    for text in [&b"slow"[..], b"wake"] {
+        let client = reactor.net().client();
+        reactor.net().send(client, text);
+    }
+    reactor.net().deliver_all();
+    settle(&mut reactor);
+    let lines = diary.lines();
+    let at: u64 = lines.last().unwrap().strip_prefix("timer at ").unwrap().parse().unwrap();
+    assert!((1100..1110).contains(&at), "{lines:?}");
+}
+
+#[test]
 fn idle_is_never_early_by_a_part_of_a_millisecond() {
     for part in [1, 500_000, 999_999] {
         let config = Config { idle: Some(10 * MS), ..Config::default() };
@@ -219,6 +249,195 @@ fn all_who_are_idle_are_told_of_a_stop_and_nobody_is_waited_for() {
     assert!(reactor.is_done());
     assert!(reactor.hub().now() < start + 1000 * MS, "somebody was waited for");
     assert_eq!(diary.count("stopping"), 3);
+}
+
+#[test]
+fn a_reply_leaves_at_once_though_a_part_of_the_next_message_is_kept() {
+    let script = on_data(|peer, input| {
+        while let Some(line) = input.line(99)? {
+            peer.send(line);
+        }
+        Ok(())
+    });
+    let mut reactor = world(script, 1, Config::default());
+    let client = reactor.net().client();
+    settle(&mut reactor);
+    reactor.net().send(client, b"hello\nhal");
+    reactor.net().deliver_all();
+    reactor.turn().unwrap();
+    assert_eq!(reactor.net().receive(client), b"hello");
+    let stats = reactor.hub().stats();
+    assert_eq!((stats.bytes_in, stats.bytes_out), (9, 5));
+}
+
+/// What a server says every 10 ms is no sign of life of a peer that has not said its first word;
+/// when it has, that is another matter.
+#[test]
+fn the_first_byte_is_awaited_whatever_is_said_to_the_peer() {
+    for (heard, end) in [(false, "first byte"), (true, "deadline")] {
+        let mut script = on_data(swallow);
+        script.open = Box::new(|peer| {
+            peer.wake_in(10 * MS);
+            peer.deadline_in(200 * MS);
+            Ok(())
+        });
+        script.timer = Box::new(|peer| {
+            peer.send(b"hello?");
+            peer.wake_in(10 * MS);
+            Ok(())
+        });
+        let diary = script.diary.clone();
+        let limits = Config { first_byte: Some(50 * MS), ..Config::default() };
+        let mut reactor = world(script, 1, Config { idle: Some(60 * MS), ..limits });
+        let client = reactor.net().client();
+        if heard {
+            reactor.net().send(client, b"x");
+        }
+        settle(&mut reactor);
+        assert_eq!(diary.lines().last().unwrap(), end);
+    }
+}
+
+#[test]
+fn sending_says_whether_it_was_taken() {
+    let payload: Arc<[u8]> = vec![b's'; 65].into();
+    let (mut reactor, diary, client) = stalled(Config::default(), move |peer| {
+        assert!(peer.send(b"") && peer.send(b"a"));
+        assert!(peer.send_shared(&Arc::from(&b""[..])) && peer.send_shared(&payload));
+        assert_eq!((peer.write(b"").unwrap(), peer.write(b"bcd").unwrap()), (0, 3));
+        assert_eq!(peer.unsent(), 69);
+        peer.finish();
+        assert!(!peer.send(b"b") && !peer.send_shared(&payload));
+        assert_eq!(peer.unsent(), 69);
+        assert!(peer.write(b"b").is_err_and(|e| e.kind() == ErrorKind::BrokenPipe));
+    });
+    reactor.net().set_window(client, 100);
+    settle(&mut reactor);
+    assert_eq!(reactor.net().receive(client), [&b"a"[..], &[b's'; 65], b"bcd"].concat());
+    assert!(reactor.net().sees_end(client));
+    assert_eq!(diary.lines(), ["open"]);
+}
+
+#[test]
+fn what_came_while_reading_was_paused_is_read_when_it_is_resumed() {
+    let mut script = Script::default();
+    script.open = Box::new(|peer| {
+        peer.pause();
+        Ok(())
+    });
+    let mut reactor = world(script, 1, Config::default());
+    let client = reactor.net().client();
+    reactor.net().send(client, b"hello");
+    settle(&mut reactor);
+    assert_eq!(reactor.hub().stats().bytes_in, 0);
+    let id = reactor.hub().ids().next().unwrap();
+    reactor.hub().peer(id).unwrap().resume();
+    settle(&mut reactor);
+    assert_eq!(reactor.net().receive(client), b"hello");
+}
+
+#[test]
+fn a_shared_payload_that_is_too_much_says_so() {
+    let config = Config { memory_max: 100, ..Config::default() };
+    let (_, diary, _) = stalled(config, |peer| {
+        assert!(!peer.send_shared(&Arc::from(vec![0; 200])));
+    });
+    assert_eq!(diary.count("out of memory"), 1);
+}
+
+#[test]
+fn whoever_is_closed_with_nothing_to_send_is_still_lingered_for() {
+    let mut script = Script::default();
+    script.open = Box::new(|peer| {
+        peer.close();
+        Ok(())
+    });
+    let diary = script.diary.clone();
+    let mut reactor = world(script, 1, Config::default());
+    let client = reactor.net().client();
+    (0..3).for_each(|_| reactor.turn_within(Duration::ZERO).unwrap());
+    assert_eq!((reactor.hub().len(), reactor.net().sees_end(client)), (1, true));
+    reactor.net().send(client, b"I was not done");
+    reactor.net().finish_client(client);
+    settle(&mut reactor);
+    assert!(reactor.hub().is_empty() && !reactor.net().sees_reset(client));
+    assert_eq!(diary.lines(), ["open", "closed"]);
+}
+
+#[test]
+fn a_deadline_can_be_forgotten_and_lingering_cannot() {
+    let (mut reactor, _, _) = stalled(Config::default(), |peer| {
+        peer.deadline_in(10 * MS);
+        peer.clear_deadline();
+    });
+    assert_eq!(reactor.hub().len(), 1);
+    let id = reactor.hub().ids().next().unwrap();
+    reactor.hub().peer(id).unwrap().close();
+    (0..3).for_each(|_| reactor.turn_within(Duration::ZERO).unwrap());
+    let start = reactor.hub().now();
+    let mut peer = reactor.hub().peer(id).unwrap();
+    peer.clear_deadline();
+    peer.deadline_in(Duration::from_secs(1000));
+    settle(&mut reactor);
+    assert!(reactor.hub().is_empty());
+    assert!(reactor.hub().now() <= start + Config::default().linger + 10 * MS);
+}
+
+#[test]
+fn a_dial_is_given_up_by_closing_it_unless_it_was_sent_something() {
+    for (sent, becomes) in [(&b""[..], "connect failed: closed"), (b"hello", "open")] {
+        let script = Script::default();
+        let diary = script.diary.clone();
+        let mut reactor = world(script, 1, Config::default());
+        let id = reactor.hub().connect(SocketAddr::from(([10, 0, 0, 1], 80)));
+        let mut peer = reactor.hub().peer(id).unwrap();
+        peer.send(sent);
+        peer.close();
+        settle(&mut reactor);
+        assert_eq!(diary.lines()[0], becomes);
+        let remote = reactor.net().dialed();
+        let got = remote.map(|remote| reactor.net().receive(remote)).unwrap_or_default();
+        assert_eq!(got, sent);
+    }
+}
+
+/// A layer may keep what it is given until more comes.
+#[derive(Default)]
+struct Pairs(Vec<u8>);
+
+impl Layer for Pairs {
+    fn receive(&mut self, wire: &[u8], plain: &mut Vec<u8>, _: &mut Vec<u8>) -> Result {
+        plain.extend(wire);
+        Ok(())
+    }
+
+    fn send(&mut self, plain: &[u8], wire: &mut Vec<u8>) -> Result {
+        self.0.extend(plain);
+        wire.extend(self.0.drain(..self.0.len() / 2 * 2));
+        Ok(())
+    }
+
+    fn finish(&mut self, wire: &mut Vec<u8>) {
+        wire.append(&mut self.0);
+    }
+}
+
+#[test]
+fn what_a_layer_keeps_for_later_is_sent_once() {
+    let mut reactor = world(Echo, 1, Config::default());
+    let listener = reactor.listen("127.0.0.1:2").unwrap();
+    reactor.layer(listener.id, || Box::new(Pairs::default()));
+    let client = reactor.net().client_of(1);
+    for (sent, got) in [("a", ""), ("b", "ab"), ("c", "")] {
+        reactor.net().send(client, sent.as_bytes());
+        settle(&mut reactor);
+        assert_eq!(reactor.net().receive(client), got.as_bytes());
+        assert_eq!(reactor.hub().stats().memory, 0);
+    }
+    reactor.net().finish_client(client);
+    settle(&mut reactor);
+    assert_eq!(reactor.net().receive(client), b"c");
+    assert!(reactor.net().sees_end(client));
 }
 
 // --- where one call fails, or clients come from anywhere ---
@@ -366,4 +585,18 @@ fn a_connection_whose_end_cannot_be_sent_is_broken() {
     reactor.hub().peer(id).unwrap().close();
     turns(&mut reactor);
     assert!(diary.lines()[1].starts_with("broken: "), "{:?}", diary.lines());
+}
+
+#[test]
+fn our_end_is_sent_once() {
+    let (mut reactor, diary) = bent(Config::default(), &[("finish", 0), ("finish", 32)]);
+    reactor.listen("127.0.0.1:1").unwrap();
+    reactor.net().sim.client();
+    turns(&mut reactor);
+    let id = reactor.hub().ids().next().unwrap();
+    for _ in 0..3 {
+        reactor.hub().peer(id).unwrap().finish();
+        turns(&mut reactor);
+    }
+    assert_eq!(diary.lines(), ["open"]);
 }
