@@ -631,7 +631,7 @@ impl Sim {
         let token = pipe.token?;
         let failed = pipe.reset_by_client || pipe.dial == Some(Dial::Refused);
         let something = !pipe.arrived.is_empty() || pipe.fin_arrived || pipe.reset_by_client;
-        if something && !(pipe.fin_read && !pipe.reset_by_client) {
+        if something && (pipe.reset_by_client || !pipe.fin_read) {
             pipe.owed.get_or_insert(looks);
         }
         // As epoll does: an edge tells all that is so, not only what changed.

@@ -136,7 +136,10 @@ fn attempt(test: &impl Fn(Sim), seed: u64, faults_max: u64) -> Result<Tally, Fai
     let (looks, struck) = lock(&report.0).take().unwrap_or((0, Struck::new(0)));
     match result {
         Ok(()) => Ok(Tally { worlds: 1, looks, struck: struck.counts }),
-        Err(panic) => Err(Failure { text: heard().unwrap_or_else(|| text_of(&*panic)), struck }),
+        Err(panic) => {
+            let text = heard().unwrap_or_else(|| text_of(&*panic));
+            Err(Failure { text, struck: Box::new(struck) })
+        }
     }
 }
 
@@ -162,7 +165,7 @@ impl Report {
 
 struct Failure {
     text: String,
-    struck: Struck,
+    struck: Box<Struck>,
 }
 
 /// The command that repeats a test.
