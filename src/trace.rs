@@ -1,14 +1,14 @@
 //! The flight recorder: a ring of what the wheel did last, off unless
 //! [`Config::trace`](crate::Config::trace) says how many records to keep.
 //!
-//! A record is 24 bytes and says *when*, *what*, *to whom* and *how much*. Its time is the last that
-//! the loop has read: what takes no time of its own has that of what came before it.
+//! A record is 24 bytes and says *when*, *what*, *to whom* and *how much*. Its time is the last one
+//! that the loop had read: what takes no time of its own has that of what came before it.
 //!
 //! What a recorder costs is readings of the clock: one is two per cent of a short request. A loop
 //! reads it after each connection that it serves. While it records it does so at the end of each
-//! callback *instead*, before the rare callbacks *too*, but after a read only once in a turn. So the
-//! time of a [`data`](crate::Protocol::data) is exact for the first of each turn; for the others it
-//! is counted from the reading before, and has one read and one write in it
+//! callback *instead*, before the rare callbacks *too*, but after a read only once in a turn. So
+//! the time of a [`data`](crate::Protocol::data) is exact for the first of each turn; for the
+//! others it is counted from the reading before, and has a read and a write in it
 //! ([`Record::is_exact`]).
 //!
 //! ```
@@ -199,13 +199,13 @@ impl Record {
         (self.at.saturating_sub(took), took)
     }
 
+    /// One multiplication waits for the one before it; three would be felt.
     #[cfg(feature = "sim")]
-    fn fold(&self, hash: u64) -> u64 {
-        let what = self.value() << 8 | self.what as u64;
-        let words = [u64::from(self.slot) << 32 | u64::from(self.serial), self.at, what];
-        words.iter().fold(hash, |hash, word| {
-            (hash.rotate_left(5) ^ word).wrapping_mul(0x517c_c1b7_2722_0a95)
-        })
+    fn fold(hash: u64, record: &Self) -> u64 {
+        let conn = u64::from(record.slot) << 32 | u64::from(record.serial);
+        let what = record.value() << 8 | record.what as u64;
+        let word = record.at ^ conn.rotate_left(20) ^ what.rotate_left(40);
+        (hash.rotate_left(5) ^ word).wrapping_mul(0x517c_c1b7_2722_0a95)
     }
 }
 
@@ -237,8 +237,9 @@ pub struct Trace {
     /// The same time, if a callback's end read it and the loop has not used it yet.
     fresh: Option<Duration>,
     reasons: &'static [&'static str],
+    /// Of all before the place where the ring begins: each round is added when it is whole.
     #[cfg(feature = "sim")]
-    hash: u64,
+    rounds_hash: u64,
 }
 
 impl Trace {
@@ -256,7 +257,7 @@ impl Trace {
             fresh: None,
             reasons,
             #[cfg(feature = "sim")]
-            hash: 0,
+            rounds_hash: 0,
         }
     }
 
@@ -288,7 +289,8 @@ impl Trace {
     /// seed gives the same. Zero if none was.
     #[cfg(feature = "sim")]
     pub fn hash(&self) -> u64 {
-        self.hash
+        let round = self.written as usize & self.ring.len().saturating_sub(1);
+        self.ring[..round].iter().fold(self.rounds_hash, Record::fold)
     }
 
     /// Records are kept: [`Config::trace`](crate::Config::trace) is not zero.
@@ -420,9 +422,16 @@ impl Trace {
         self.ring[self.written as usize & mask] = record;
         self.written += 1;
         #[cfg(feature = "sim")]
-        {
-            self.hash = record.fold(self.hash);
+        if self.written as usize & mask == 0 {
+            self.fold_round();
         }
+    }
+
+    /// Once a round: to do it for each record would be felt.
+    #[cfg(feature = "sim")]
+    #[cold]
+    fn fold_round(&mut self) {
+        self.rounds_hash = self.ring.iter().fold(self.rounds_hash, Record::fold);
     }
 }
 
@@ -570,5 +579,186 @@ struct Micros(u64);
 impl fmt::Display for Micros {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}.{:03}", self.0 / 1000, self.0 % 1000)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NAMES: &[&str] = &["closed", "aborted"];
+
+    fn ns(ns: u64) -> Duration {
+        Duration::from_nanos(ns)
+    }
+
+    fn values(trace: &Trace) -> Vec<u64> {
+        trace.iter().map(Record::value).collect()
+    }
+
+    #[test]
+    fn the_ring_keeps_the_last_in_their_order() {
+        let mut trace = Trace::new(5, NAMES);
+        assert!(trace.is_empty() && values(&trace).is_empty());
+        for n in 0..100 {
+            trace.note(What::Read, 1, 2, n);
+            let kept = (n + 1).min(8);
+            assert_eq!(values(&trace), (n + 1 - kept..=n).collect::<Vec<_>>());
+            assert_eq!((trace.len() as u64, trace.lost()), (kept, n + 1 - kept));
+        }
+    }
+
+    #[test]
+    fn off_it_keeps_nothing_and_reads_no_clock() {
+        let clock = || -> Duration { panic!("the clock was read") };
+        let mut trace = Trace::new(0, NAMES);
+        trace.begin_turn();
+        trace.set_now(ns(7));
+        trace.mark(clock);
+        trace.was_read(1, 2, &Ok(3), clock);
+        trace.was_written(1, 2, &Ok(3));
+        trace.took(What::Data, 1, 2, clock);
+        trace.note(What::Close, 1, 2, 0);
+        trace.end_turn(ns(0));
+        assert!(trace.is_empty() && trace.iter().next().is_none() && trace.lost() == 0);
+        assert_eq!(trace.take_fresh(), None);
+        #[cfg(feature = "sim")]
+        assert_eq!(trace.hash(), 0);
+    }
+
+    #[test]
+    fn a_callback_is_timed_from_its_mark_and_an_hour_is_not_cut() {
+        let mut trace = Trace::new(8, NAMES);
+        let hour = 3600 * 1_000_000_000;
+        trace.mark(|| ns(5));
+        trace.took(What::Timer, 1, 2, || ns(5 + hour));
+        trace.note(What::Read, 1, 2, u64::MAX);
+        assert_eq!(values(&trace), [hour, (1 << 48) - 1]);
+        assert_eq!(trace.iter().map(|r| r.at()).collect::<Vec<_>>(), [ns(5 + hour); 2]);
+        assert_eq!(trace.take_fresh(), Some(ns(5 + hour)));
+        assert_eq!(trace.take_fresh(), None);
+    }
+
+    #[test]
+    fn only_the_first_data_of_a_turn_is_exact() {
+        let mut trace = Trace::new(64, NAMES);
+        for turn in 0..2 {
+            trace.begin_turn();
+            for n in 0..3 {
+                trace.set_now(ns(0));
+                trace.was_read(n, 1, &Ok(1), || ns(10));
+                trace.took(What::Data, n, 1, || ns(15));
+            }
+            let data = trace.iter().filter(|r| r.what() == What::Data).skip(turn * 3);
+            let data: Vec<_> = data.map(|r| (r.is_exact(), r.value())).collect();
+            assert_eq!(data, [(true, 5), (false, 15), (false, 15)]);
+        }
+        // Of those that are marked, each is.
+        trace.took(What::Open, 1, 1, || ns(20));
+        assert_eq!(
+            trace.iter().last().map(|r| r.to_string()),
+            Some("0.000000020 #1.1 open() 5".into())
+        );
+    }
+
+    #[test]
+    fn what_came_of_a_call_is_told() {
+        let mut trace = Trace::new(8, NAMES);
+        let results = || {
+            [
+                Ok(7),
+                Ok(0),
+                Err(io::ErrorKind::WouldBlock.into()),
+                Err(io::Error::from_raw_os_error(104)),
+            ]
+        };
+        for result in results() {
+            trace.was_read(1, 2, &result, || ns(0));
+        }
+        for result in results() {
+            trace.was_written(1, 2, &result);
+        }
+        let lines: Vec<String> = trace.iter().map(|r| r.to_string()).collect();
+        let expected = [
+            "read 7",
+            "read end 0",
+            "read nothing 0",
+            "read error 104",
+            "write 7",
+            "write 0",
+            "write nothing 0",
+            "write error 104",
+        ];
+        assert_eq!(lines, expected.map(|line| format!("0.000000000 #1.2 {line}")));
+    }
+
+    #[cfg(feature = "sim")]
+    #[test]
+    fn the_hash_is_of_every_record_and_of_every_part() {
+        let hash = |size: usize, last: (What, u64, u32, u32, u64)| {
+            let mut trace = Trace::new(size, NAMES);
+            for n in 0..99 {
+                trace.note(What::Read, 1, 2, n);
+            }
+            let (what, at, slot, serial, value) = last;
+            trace.set_now(ns(at));
+            trace.note(what, slot, serial, value);
+            trace.hash()
+        };
+        let usual = hash(4, (What::Read, 1, 1, 1, 1));
+        for size in [1, 8, 64, 1024] {
+            assert_eq!(hash(size, (What::Read, 1, 1, 1, 1)), usual);
+        }
+        let others = [
+            (What::Write, 1, 1, 1, 1),
+            (What::Read, 2, 1, 1, 1),
+            (What::Read, 1, 2, 1, 1),
+            (What::Read, 1, 1, 2, 1),
+            (What::Read, 1, 1, 1, 2),
+        ];
+        let mut all: Vec<u64> = others.map(|other| hash(4, other)).to_vec();
+        all.push(usual);
+        all.sort_unstable();
+        all.dedup();
+        assert_eq!(all.len(), 6);
+    }
+
+    #[test]
+    fn a_chrome_trace_has_turns_with_callbacks_in_them_and_a_track_for_each_connection() {
+        let mut trace = Trace::new(64, NAMES);
+        trace.set_now(ns(1_000));
+        trace.note(What::Ready, 3, 9, 5);
+        trace.mark(|| ns(2_000));
+        trace.took(What::Data, 3, 9, || ns(4_500));
+        trace.note(What::Accept, 4, 10, 1);
+        trace.note(What::Close, 3, 9, 1);
+        trace.end_turn(ns(1_000));
+        let mut text = Vec::new();
+        trace.write_chrome(&mut text).unwrap();
+        let text = String::from_utf8(text).unwrap();
+        let events: Vec<&str> = text.lines().filter(|line| line.contains("\"ts\"")).collect();
+        let track = |ph: &str, id: &str| {
+            format!(r#"{{"ph":"{ph}","cat":"connection","id":"{id}","pid":1,"tid":1,"ts":"#)
+        };
+        let span = |name: &str, times: &str, args: &str| {
+            format!(r#"{{"ph":"X","pid":1,"tid":1,"name":"{name}",{times},"args":{{{args}}}}},"#)
+        };
+        let on = |track: &str, name: &str, args: &str| {
+            format!(r#"{track}"name":"{name}","args":{{{args}}}}},"#)
+        };
+        let (old, new) = ("0x300000009", "0x40000000a");
+        let bits = r#""readable":1,"writable":0,"ending":1,"failed":0"#;
+        let whose = r##""connection":"#3.9","exact":true"##;
+        let expected = [
+            span("turn", r#""ts":1.000,"dur":3.500"#, ""),
+            on(&(track("b", old) + "1.000,"), "#3.9", r#""begins_before":true"#),
+            on(&(track("n", old) + "1.000,"), "ready", bits),
+            span("data()", r#""ts":2.000,"dur":2.500"#, whose),
+            on(&(track("b", new) + "4.500,"), "#4.10", r#""begins_before":false"#),
+            on(&(track("n", new) + "4.500,"), "accept", r#""listener":1"#),
+            on(&(track("e", old) + "4.500,"), "#3.9", r#""reason":"aborted""#),
+            on(&(track("e", new) + "4.500,"), "#4.10", r#""open":true"#),
+        ];
+        assert_eq!(events, expected);
     }
 }

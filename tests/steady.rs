@@ -34,7 +34,11 @@ struct World<P: Protocol> {
 
 impl<P: Protocol> World<P> {
     fn new(protocol: P, clients: usize) -> Self {
-        let mut reactor = Reactor::with_config(protocol, Config::default()).unwrap();
+        Self::with(protocol, clients, Config::default())
+    }
+
+    fn with(protocol: P, clients: usize, config: Config) -> Self {
+        let mut reactor = Reactor::with_config(protocol, config).unwrap();
         let addr = reactor.listen("127.0.0.1:0").unwrap().addr;
         let got = vec![0; 1 << 20].into_boxed_slice();
         let mut world = Self { reactor, addr, clients: Vec::new(), got };
@@ -126,6 +130,19 @@ fn small_messages_one_by_one() {
             assert_eq!(world.receive(client, 64), [7; 64]);
         }
     });
+    assert_eq!(count, 0);
+}
+
+#[test]
+fn small_messages_while_all_is_recorded() {
+    let mut world = World::with(Echo, 2, Config { trace: 1000, ..Config::default() });
+    let count = allocations(|| {
+        for client in 0..2 {
+            world.send(client, &[7; 64]);
+            assert_eq!(world.receive(client, 64), [7; 64]);
+        }
+    });
+    assert!(world.reactor.hub().trace().lost() > 1000);
     assert_eq!(count, 0);
 }
 

@@ -1,6 +1,6 @@
 //! The command line. What it says of a limit is short; [`Config`] says more. The defaults are
 //! those of the library.
-use std::{ffi::OsString, time::Duration};
+use std::{ffi::OsString, path::PathBuf, time::Duration};
 
 use charkh::{Config, WhenFull, client::Timeouts, net::SocketOptions};
 use clap::{ArgAction, Parser, Subcommand, ValueEnum};
@@ -48,14 +48,16 @@ pub(crate) enum ProtocolName {
 Sizes: 65536, 64KiB, 1M, 100k; k and M are 1000s, Ki and Mi are 1024s.
 Durations: 500ms, 30s, 2m, 1h30m; `off` where a deadline may be missing.
 
-Signals: SIGTERM or Ctrl-C stops in good order, a second one at once; SIGUSR1 prints the totals.
-SIGHUP and SIGUSR2 do nothing, so a server goes on when its terminal is closed.
+Signals: SIGTERM or Ctrl-C stops in good order, a second one at once; SIGUSR1 prints the totals;
+SIGUSR2 writes the trace, if there is one. SIGHUP does nothing, so a server goes on when its
+terminal is closed.
 
 Examples:
   charkh serve                                   greet, at localhost:12345
   charkh serve --protocol echo 7000              echo, at localhost:7000
   charkh serve --protocol chat 0.0.0.0:7000 --idle 10m --max-per-ip 20
-  charkh serve --protocol echo --stats 1s        with a line of numbers every second")]
+  charkh serve --protocol echo --stats 1s        with a line of numbers every second
+  charkh serve --trace trace.json                what the loop did last, for ui.perfetto.dev")]
 pub(crate) struct ServeArgs {
     /// Where to listen: host:port, [v6]:port, or a port of localhost; port 0 takes a free one.
     #[arg(value_name = "ADDRESS", default_value = address::DEFAULT)]
@@ -261,9 +263,24 @@ pub(crate) struct Reports {
     /// A turn that works longer is counted and logged, with whoever took so long.
     #[arg(long, value_name = "TIME", default_value_t = Span(usual().slow_turn))]
     slow_turn: Span,
+    /// Record what the loop does, and write it to FILE at the end and on SIGUSR2: a Chrome trace,
+    /// which <https://ui.perfetto.dev> opens.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) trace: Option<PathBuf>,
+    /// Records kept, of what came last: a request makes four, each is 24 bytes of memory.
+    #[arg(long, value_name = "N", default_value_t = Count(65_536), requires = "trace",
+        value_parser = records)]
+    trace_records: Count,
     /// How much is logged: off, error, warn, info, debug or trace [default: RUST_LOG, or info].
     #[arg(long, value_name = "LEVEL", value_parser = level)]
     pub(crate) log_level: Option<LevelFilter>,
+}
+
+fn records(text: &str) -> Result<Count, String> {
+    match text.parse()? {
+        Count(count) if count > 1 << 30 => Err("it must be at most 2^30".into()),
+        count => Ok(count),
+    }
 }
 
 fn level(text: &str) -> Result<LevelFilter, String> {
@@ -308,7 +325,7 @@ impl ServeArgs {
             linger_bytes: u32::try_from(deadlines.linger_bytes.0).unwrap_or(u32::MAX),
             grace: deadlines.grace.0,
             slow_turn: reports.slow_turn.0,
-            trace: 0,
+            trace: reports.trace.as_ref().map_or(0, |_| reports.trace_records.0 as usize),
             sockets: SocketOptions {
                 backlog: sockets.backlog.0,
                 reuse_port: sockets.reuse_port,
@@ -387,7 +404,7 @@ mod tests {
               --memory-max 13 --idle 14s --first-byte 15s --write-stall off --lifetime 16s \
               --connect-timeout off --linger 17s --linger-bytes 18 --grace 19s --slow-turn 20s \
               --backlog 21 --reuse-port --only-v6 --no-delay false --keepalive 22s \
-              --recv-buffer 23 --send-buffer 24 --unsent-max 25"
+              --recv-buffer 23 --send-buffer 24 --unsent-max 25 --trace file --trace-records 26"
                 .split_whitespace()
                 .collect::<Vec<_>>(),
         );

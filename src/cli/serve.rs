@@ -15,6 +15,7 @@ use super::{
     protocols::{Chat, Discard, Echo, Greet},
     report::{self, Report},
     signals::{Signals, Wish},
+    trace::TraceFile,
     units::{Span, reason},
 };
 
@@ -34,6 +35,7 @@ fn serve<P: Protocol>(args: &ServeArgs, protocol: P) -> Result<(), String> {
     config.conns_max = limits::max_connections(args.max_connections(), config.conns_max, own)?;
     output::log_to_stderr(&log_directives(args.reports.log_level)).map_err(cannot_start)?;
     let out = Output::new().map_err(cannot_start)?;
+    let trace = args.reports.trace.as_deref().map(TraceFile::new).transpose()?;
     let mut net = Os::new().map_err(cannot_start)?;
     // Before anybody is told that we listen, so that whoever then stops us stops us well.
     let signals = Signals::watch(&mut net).map_err(cannot_start)?;
@@ -44,7 +46,8 @@ fn serve<P: Protocol>(args: &ServeArgs, protocol: P) -> Result<(), String> {
     }
     let began = reactor.net().now();
     let interval = args.reports.stats.map(|Span(interval)| interval);
-    let result = run_loop(&mut reactor, &signals, &out, Report::new(interval, began));
+    let report = Report::new(interval, began);
+    let result = run_loop(&mut reactor, &signals, &out, report, trace.as_ref());
     let stats = reactor.hub().stats();
     info!(
         "stopped after {:.1?}: {} connections, {} messages, {} bytes in, {} bytes out",
@@ -54,8 +57,11 @@ fn serve<P: Protocol>(args: &ServeArgs, protocol: P) -> Result<(), String> {
         stats.bytes_in,
         stats.bytes_out
     );
+    // Not least if the loop failed.
+    let traced = trace.map_or(Ok(()), |file| file.finish(reactor.hub().trace()));
     out.flush();
-    result.map_err(|e| format!("the loop cannot go on: {}", reason(&e)))
+    result.map_err(|e| format!("the loop cannot go on: {}", reason(&e)))?;
+    traced
 }
 
 /// The loop of the program: a turn, and then whatever signals and the clock ask for.
@@ -64,6 +70,7 @@ fn run_loop<P: Protocol>(
     signals: &Signals,
     out: &Output,
     mut report: Report,
+    trace: Option<&TraceFile>,
 ) -> io::Result<()> {
     while !reactor.is_done() {
         let now = reactor.net().now();
@@ -74,7 +81,10 @@ fn run_loop<P: Protocol>(
                 Wish::Stop if reactor.hub().is_stopping() => {}
                 Wish::Stop => reactor.hub().stop(),
                 Wish::Reload => info!("SIGHUP: there is nothing to load again"),
-                Wish::Nothing => {}
+                Wish::Trace => match trace {
+                    Some(file) => file.save(reactor.hub().trace()),
+                    None => info!("SIGUSR2: there is no trace to write, it takes --trace FILE"),
+                },
                 Wish::Report => out.line(report::totals(reactor.hub(), now)),
             }
         }

@@ -12,8 +12,8 @@ pub(crate) enum Wish {
     Reload,
     /// SIGUSR1.
     Report,
-    /// SIGUSR2, which would end the process if nobody watched it.
-    Nothing,
+    /// SIGUSR2.
+    Trace,
 }
 
 #[cfg(unix)]
@@ -39,7 +39,7 @@ mod unix {
         (SIGINT, Wish::Stop),
         (SIGHUP, Wish::Reload),
         (SIGUSR1, Wish::Report),
-        (SIGUSR2, Wish::Nothing),
+        (SIGUSR2, Wish::Trace),
     ];
 
     /// The exit code of somebody who was asked twice.

@@ -130,11 +130,14 @@ pub(crate) fn reason(e: &io::Error) -> String {
         io::ErrorKind::PermissionDenied => {
             "permission denied (ports below 1024 may be the superuser's: take a higher one)".into()
         }
-        _ => {
-            let text = e.to_string();
-            text.split_once(" (os error").map_or(text.as_str(), |(text, _)| text).into()
-        }
+        _ => words(e),
     }
+}
+
+/// The same in the system's own words: for what has nothing to do with a network.
+pub(crate) fn words(e: &io::Error) -> String {
+    let text = e.to_string();
+    text.split_once(" (os error").map_or(text.as_str(), |(text, _)| text).into()
 }
 
 #[cfg(test)]

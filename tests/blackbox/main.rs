@@ -19,4 +19,5 @@ mod send;
 mod signals;
 mod startup;
 mod streams;
+mod trace;
 mod tutorial;
