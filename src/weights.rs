@@ -69,6 +69,18 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_class_is_a_quarter_wide_and_the_next_is_heavier() {
+        let mut first = 4;
+        for bytes in 5..10_000 {
+            if class(bytes) != class(first) {
+                assert!(class(bytes) > class(first), "{bytes}");
+                first = bytes;
+            }
+            assert!(bytes * 4 < first * 5, "{bytes} and {first} in one class");
+        }
+    }
+
+    #[test]
     fn the_heaviest_is_within_a_quarter_of_the_very_heaviest() {
         let mut weights = Weights::default();
         let mut held: Vec<(usize, u32)> = vec![(0, 0); 300];
