@@ -118,7 +118,7 @@ fn the_statistics_are_the_same_with_and_without() {
             reactor.net().send(client, &vec![7; 100 * n]);
         }
         settle(&mut reactor);
-        (reactor.hub().stats(), reactor.net().fingerprint())
+        (reactor.hub().stats(), reactor.net().struck(), reactor.net().random(1 << 30))
     };
     assert_eq!(run(0), run(64));
 }

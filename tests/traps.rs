@@ -736,7 +736,7 @@ fn case_046_an_answer_is_not_lost_to_input_that_nobody_will_read() {
         let client = reactor.net().client();
         for i in 0..20 {
             reactor.net().send(client, &pattern(300, i));
-            reactor.turn().unwrap();
+            let _ = reactor.turn();
         }
         assert!(!reactor.net().sees_reset(client), "seed {seed}");
         assert_eq!(reactor.net().receive(client), b"error: enough\n");

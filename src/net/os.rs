@@ -170,7 +170,7 @@ impl Net for Os {
     }
 
     fn wait(&mut self, timeout: Option<Duration>, events: &mut Vec<Event>) -> io::Result<()> {
-        // mio passes milliseconds on in 32 bits; more than that would come out as any number.
+        // mio passes it on, and Darwin refuses a sleep of years.
         let timeout = timeout.map(|timeout| timeout.min(SLEEP_MAX));
         match self.poll.poll(&mut self.events, timeout) {
             Err(e) if e.kind() == io::ErrorKind::Interrupted => return Ok(()),
