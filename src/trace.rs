@@ -564,7 +564,10 @@ impl<W: io::Write> Chrome<W> {
 
     fn on_track(&mut self, phase: &str, (slot, serial): (u32, u32), at: u64) -> io::Result<()> {
         let id = u64::from(slot) << 32 | u64::from(serial);
-        write!(self.to, "{{\"ph\":\"{phase}\",\"cat\":\"connection\",\"id\":\"{id:#x}\",")?;
+        write!(
+            self.to,
+            "{{\"ph\":\"{phase}\",\"cat\":\"connection\",\"id2\":{{\"local\":\"{id:#x}\"}},"
+        )?;
         write!(self.to, "\"pid\":1,\"tid\":1,\"ts\":{},", Micros(at))
     }
 
@@ -738,7 +741,9 @@ mod tests {
         let text = String::from_utf8(text).unwrap();
         let events: Vec<&str> = text.lines().filter(|line| line.contains("\"ts\"")).collect();
         let track = |ph: &str, id: &str| {
-            format!(r#"{{"ph":"{ph}","cat":"connection","id":"{id}","pid":1,"tid":1,"ts":"#)
+            format!(
+                r#"{{"ph":"{ph}","cat":"connection","id2":{{"local":"{id}"}},"pid":1,"tid":1,"ts":"#
+            )
         };
         let span = |name: &str, times: &str, args: &str| {
             format!(r#"{{"ph":"X","pid":1,"tid":1,"name":"{name}",{times},"args":{{{args}}}}},"#)

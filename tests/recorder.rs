@@ -333,7 +333,7 @@ fn shown(line: &str) -> Option<Shown<'_>> {
     let begin = ns("ts")?;
     Some(Shown {
         phase: field("ph")?,
-        track: field("id").unwrap_or("thread"),
+        track: field("local").unwrap_or("thread"),
         begin,
         end: begin + ns("dur").unwrap_or(0),
         name: field("name")?,
