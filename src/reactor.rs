@@ -823,6 +823,7 @@ impl<P: Protocol, N: Net> Reactor<P, N> {
         }
         if self.hub.trace.is_on() {
             // The last lap may have ended with a callback, and left out the write after it.
+            self.hub.trace.take_fresh();
             self.lap(Culprit::Nobody);
             self.hub.trace.end_turn(self.watch.began);
         }

@@ -331,6 +331,7 @@ impl Trace {
         }
     }
 
+    /// Its first read may be followed by a reading of the clock.
     #[inline]
     pub(crate) fn begin_turn(&mut self) {
         self.may_mark = true;
@@ -342,6 +343,7 @@ impl Trace {
         if self.is_on() {
             self.set_now(clock());
             self.marked = true;
+            self.fresh = None; // no longer the last
         }
     }
 
@@ -498,14 +500,9 @@ impl<W: io::Write> Chrome<W> {
             match what {
                 _ if what.has_length() => {}
                 What::Close => {
-                    let reason = self.reason(record);
                     self.tracks.remove(&conn);
-                    return self.track(
-                        "e",
-                        conn,
-                        record.at,
-                        format_args!("\"reason\":\"{reason}\""),
-                    );
+                    let reason = self.reason(record);
+                    self.track("e", conn, record.at, format_args!("\"reason\":\"{reason}\""))?;
                 }
                 _ => self.instant(record, conn)?,
             }
@@ -564,7 +561,10 @@ impl<W: io::Write> Chrome<W> {
 
     fn on_track(&mut self, phase: &str, (slot, serial): (u32, u32), at: u64) -> io::Result<()> {
         let id = u64::from(slot) << 32 | u64::from(serial);
-        write!(self.to, "{{\"ph\":\"{phase}\",\"cat\":\"connection\",\"id\":\"{id:#x}\",")?;
+        write!(
+            self.to,
+            "{{\"ph\":\"{phase}\",\"cat\":\"connection\",\"id2\":{{\"local\":\"{id:#x}\"}},"
+        )?;
         write!(self.to, "\"pid\":1,\"tid\":1,\"ts\":{},", Micros(at))
     }
 
@@ -637,6 +637,9 @@ mod tests {
         assert_eq!(trace.iter().map(|r| r.at()).collect::<Vec<_>>(), [ns(5 + hour); 2]);
         assert_eq!(trace.take_fresh(), Some(ns(5 + hour)));
         assert_eq!(trace.take_fresh(), None);
+        trace.took(What::Timer, 1, 2, || ns(6 + hour));
+        trace.mark(|| ns(7 + hour));
+        assert_eq!(trace.take_fresh(), None, "time would go back");
     }
 
     #[test]
@@ -738,7 +741,9 @@ mod tests {
         let text = String::from_utf8(text).unwrap();
         let events: Vec<&str> = text.lines().filter(|line| line.contains("\"ts\"")).collect();
         let track = |ph: &str, id: &str| {
-            format!(r#"{{"ph":"{ph}","cat":"connection","id":"{id}","pid":1,"tid":1,"ts":"#)
+            format!(
+                r#"{{"ph":"{ph}","cat":"connection","id2":{{"local":"{id}"}},"pid":1,"tid":1,"ts":"#
+            )
         };
         let span = |name: &str, times: &str, args: &str| {
             format!(r#"{{"ph":"X","pid":1,"tid":1,"name":"{name}",{times},"args":{{{args}}}}},"#)

@@ -14,7 +14,7 @@ use charkh::{
     net::{Faults, Sim},
     trace::What,
 };
-use common::{Echo, MS, Script, on_data, settle, swallow, world};
+use common::{MS, Script, on_data, settle, swallow, world};
 
 fn recording() -> Config {
     Config { trace: 4096, ..Config::default() }
@@ -253,10 +253,27 @@ fn off_nothing_is_recorded() {
     assert_eq!(reactor.hub().trace().hash(), 0);
 }
 
-/// A world in which much happens.
-fn busy(seed: u64, trace: usize) -> Reactor<Echo, Sim> {
+/// A world in which much happens, and takes its time.
+fn busy(seed: u64, trace: usize) -> Reactor<Script, Sim> {
     let config = Config { read_max: 40, write_max: 30, idle: Some(MS), trace, ..Config::default() };
-    let mut reactor = world(Echo, seed, config);
+    let mut reactor = world(Script::default(), seed, config);
+    let [data, eof, stopping] = std::array::from_fn(|_| reactor.net().clock());
+    let script = reactor.protocol();
+    script.data = Box::new(move |peer, input| {
+        data.advance(Duration::from_nanos(700));
+        peer.send(input.take_all());
+        Ok(())
+    });
+    script.eof = Box::new(move |peer| {
+        eof.advance(Duration::from_nanos(300));
+        peer.finish();
+        Ok(())
+    });
+    script.stopping = Box::new(move |peer| {
+        stopping.advance(Duration::from_nanos(500));
+        peer.close();
+        Ok(())
+    });
     reactor.net().faults = Faults::all(100);
     for n in 0..10 {
         let client = reactor.net().client();
@@ -274,6 +291,12 @@ fn busy(seed: u64, trace: usize) -> Reactor<Echo, Sim> {
             let _ = reactor.turn();
         }
         reactor.net().receive(client);
+    }
+    if seed.is_multiple_of(2) {
+        reactor.hub().stop();
+        for _ in 0..10 {
+            let _ = reactor.turn();
+        }
     }
     reactor
 }
@@ -306,6 +329,7 @@ fn the_sums_are_those_of_the_statistics() {
         );
         assert_eq!((count(What::Close), count(What::Turn)), (stats.released, stats.turns));
         assert_eq!(count(What::Closed) + count(What::ConnectFailed), stats.released);
+        assert!(trace.iter().is_sorted_by_key(|record| record.at()), "time went back");
         let reads = [What::Read, What::ReadBlocked, What::ReadEnd, What::ReadError];
         assert_eq!(reads.map(count).iter().sum::<u64>(), stats.reads);
     }
@@ -333,7 +357,7 @@ fn shown(line: &str) -> Option<Shown<'_>> {
     let begin = ns("ts")?;
     Some(Shown {
         phase: field("ph")?,
-        track: field("id").unwrap_or("thread"),
+        track: field("local").unwrap_or("thread"),
         begin,
         end: begin + ns("dur").unwrap_or(0),
         name: field("name")?,

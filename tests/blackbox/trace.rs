@@ -9,6 +9,7 @@ import collections, json, sys
 trace = json.load(open(sys.argv[1]))
 kinds, turns, tracks, ends = collections.Counter(), [], {}, collections.Counter()
 for e in trace["traceEvents"]:
+    track = e.get("id2", {}).get("local")
     kinds[e["ph"]] += 1
     if e["ph"] == "X" and e["name"] == "turn":
         turns.append((e["ts"], e["ts"] + e["dur"]))
@@ -16,15 +17,15 @@ for e in trace["traceEvents"]:
         assert turns and turns[-1][0] <= e["ts"] and e["ts"] + e["dur"] <= turns[-1][1] + 1e-3, e
         kinds[e["name"]] += 1
     elif e["ph"] == "b":
-        assert e["id"] not in tracks, e
-        tracks[e["id"]] = e["name"]
+        assert track and track not in tracks, e
+        tracks[track] = e["name"]
     elif e["ph"] == "n":
-        assert e["id"] in tracks, e
+        assert track in tracks, e
         kinds[e["name"]] += 1
         kinds[e["name"] + " bytes"] += e["args"].get("bytes", 0)
     elif e["ph"] == "e":
-        assert tracks[e["id"]] == e["name"], e
-        ends[e["id"]] += 1
+        assert tracks[track] == e["name"], e
+        ends[track] += 1
 assert set(ends) == set(tracks) and all(n == 1 for n in ends.values()), (ends, tracks)
 assert all(a[1] <= b[0] + 1e-3 for a, b in zip(turns, turns[1:]))
 other = trace["otherData"]
