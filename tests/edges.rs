@@ -42,6 +42,15 @@ fn a_handle_stops_an_idle_reactor() {
 }
 
 #[test]
+fn a_reactor_runs_until_it_is_stopped_and_gives_the_protocol_back() {
+    let reactor = world(Script::default(), 1, Config::default());
+    let handle = reactor.handle();
+    handle.run(|script: &mut Script, _| script.diary.note("a job")).unwrap();
+    handle.stop().unwrap();
+    assert_eq!(reactor.run().unwrap().diary.lines(), ["a job"]);
+}
+
+#[test]
 fn as_many_are_dialed_as_there_is_room_for() {
     let mut reactor = world(Echo, 1, Config { conns_max: 2, ..Config::default() });
     assert_eq!(reactor.hub().config().conns_max, 2);
