@@ -51,6 +51,45 @@ fn a_reactor_runs_until_it_is_stopped_and_gives_the_protocol_back() {
 }
 
 #[test]
+fn what_is_asked_between_turns_is_done_without_sleep() {
+    let mut reactor = world(Echo, 1, Config::default());
+    reactor.net().client();
+    settle(&mut reactor);
+    let start = reactor.hub().now();
+    let id = reactor.hub().ids().next().unwrap();
+    reactor.hub().peer(id).unwrap().abort();
+    reactor.turn().unwrap();
+    assert_eq!((reactor.hub().now(), reactor.hub().len()), (start, 0));
+    reactor.hub().connect(SocketAddr::from(([10, 0, 0, 1], 80)));
+    reactor.turn().unwrap();
+    assert_eq!((reactor.hub().now(), reactor.net().open_streams()), (start, 1));
+}
+
+#[test]
+fn what_happened_is_counted() {
+    let mut reactor = world(Echo, 1, Config::default());
+    let client = reactor.net().client();
+    settle(&mut reactor);
+    let before = reactor.hub().stats();
+    for _ in 0..2 {
+        reactor.net().send(client, b"hello");
+        reactor.net().deliver_all();
+        reactor.turn().unwrap();
+    }
+    let after = reactor.hub().stats();
+    let counted = [
+        (before.events, after.events),
+        (before.served, after.served),
+        (before.reads, after.reads),
+        (before.writes, after.writes),
+        (before.messages, after.messages),
+    ];
+    assert_eq!(counted.map(|(before, after)| after - before), [2; 5]);
+    assert_eq!(after.turns - before.turns, 2);
+    assert_eq!((after.bytes_in, after.bytes_out), (10, 10));
+}
+
+#[test]
 fn as_many_are_dialed_as_there_is_room_for() {
     let mut reactor = world(Echo, 1, Config { conns_max: 2, ..Config::default() });
     assert_eq!(reactor.hub().config().conns_max, 2);
