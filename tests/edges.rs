@@ -16,7 +16,7 @@ use bent::Bent;
 use charkh::{
     Config, Layer, Peer, Reactor, Result, Stopped,
     codec::FrameError,
-    net::{ClientId, Clock, Sim},
+    net::{ClientId, Clock, Event, Sim, Token},
 };
 use common::{Diary, Echo, MS, Script, on_data, settle, swallow, world};
 
@@ -39,6 +39,7 @@ fn a_handle_stops_an_idle_reactor() {
     reactor.handle().stop().unwrap();
     reactor.turn().unwrap();
     assert!(reactor.hub().is_stopping());
+    assert_eq!(reactor.hub().stats().jobs, 1);
 }
 
 #[test]
@@ -87,6 +88,35 @@ fn what_happened_is_counted() {
     assert_eq!(counted.map(|(before, after)| after - before), [2; 5]);
     assert_eq!(after.turns - before.turns, 2);
     assert_eq!((after.bytes_in, after.bytes_out), (10, 10));
+}
+
+#[test]
+fn as_many_are_accepted_as_there_is_room_for() {
+    let mut reactor = world(Echo, 1, Config { conns_max: 2, ..Config::default() });
+    for _ in 0..3 {
+        reactor.net().client();
+    }
+    settle(&mut reactor);
+    assert_eq!((reactor.hub().len(), reactor.net().waiting()), (2, 1));
+}
+
+#[test]
+fn a_failure_that_is_told_twice_is_noticed() {
+    let mut script = Script::default();
+    script.open = Box::new(|peer| {
+        peer.pause();
+        Ok(())
+    });
+    let diary = script.diary.clone();
+    let mut reactor = world(script, 1, Config::default());
+    let client = reactor.net().client();
+    settle(&mut reactor);
+    let token = Token::Conn { slot: 0, serial: 1 };
+    let told = Event { token, readable: true, writable: true, ending: true, failed: true };
+    reactor.net().reset_client(client);
+    reactor.net().inject(told);
+    settle(&mut reactor);
+    assert!(diary.lines()[1].starts_with("broken: "), "{:?}", diary.lines());
 }
 
 #[test]
