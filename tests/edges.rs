@@ -16,7 +16,7 @@ use bent::Bent;
 use charkh::{
     Config, Layer, Peer, Reactor, Result, Stopped,
     codec::FrameError,
-    net::{ClientId, Clock, Sim},
+    net::{ClientId, Clock, Event, Sim, Token},
 };
 use common::{Diary, Echo, MS, Script, on_data, settle, swallow, world};
 
@@ -39,6 +39,84 @@ fn a_handle_stops_an_idle_reactor() {
     reactor.handle().stop().unwrap();
     reactor.turn().unwrap();
     assert!(reactor.hub().is_stopping());
+    assert_eq!(reactor.hub().stats().jobs, 1);
+}
+
+#[test]
+fn a_reactor_runs_until_it_is_stopped_and_gives_the_protocol_back() {
+    let reactor = world(Script::default(), 1, Config::default());
+    let handle = reactor.handle();
+    handle.run(|script: &mut Script, _| script.diary.note("a job")).unwrap();
+    handle.stop().unwrap();
+    assert_eq!(reactor.run().unwrap().diary.lines(), ["a job"]);
+}
+
+#[test]
+fn what_is_asked_between_turns_is_done_without_sleep() {
+    let mut reactor = world(Echo, 1, Config::default());
+    reactor.net().client();
+    settle(&mut reactor);
+    let start = reactor.hub().now();
+    let id = reactor.hub().ids().next().unwrap();
+    reactor.hub().peer(id).unwrap().abort();
+    reactor.turn().unwrap();
+    assert_eq!((reactor.hub().now(), reactor.hub().len()), (start, 0));
+    reactor.hub().connect(SocketAddr::from(([10, 0, 0, 1], 80)));
+    reactor.turn().unwrap();
+    assert_eq!((reactor.hub().now(), reactor.net().open_streams()), (start, 1));
+}
+
+#[test]
+fn what_happened_is_counted() {
+    let mut reactor = world(Echo, 1, Config::default());
+    let client = reactor.net().client();
+    settle(&mut reactor);
+    let before = reactor.hub().stats();
+    for _ in 0..2 {
+        reactor.net().send(client, b"hello");
+        reactor.net().deliver_all();
+        reactor.turn().unwrap();
+    }
+    let after = reactor.hub().stats();
+    let counted = [
+        (before.events, after.events),
+        (before.served, after.served),
+        (before.reads, after.reads),
+        (before.writes, after.writes),
+        (before.messages, after.messages),
+    ];
+    assert_eq!(counted.map(|(before, after)| after - before), [2; 5]);
+    assert_eq!(after.turns - before.turns, 2);
+    assert_eq!((after.bytes_in, after.bytes_out), (10, 10));
+}
+
+#[test]
+fn as_many_are_accepted_as_there_is_room_for() {
+    let mut reactor = world(Echo, 1, Config { conns_max: 2, ..Config::default() });
+    for _ in 0..3 {
+        reactor.net().client();
+    }
+    settle(&mut reactor);
+    assert_eq!((reactor.hub().len(), reactor.net().waiting()), (2, 1));
+}
+
+#[test]
+fn a_failure_that_is_told_twice_is_noticed() {
+    let mut script = Script::default();
+    script.open = Box::new(|peer| {
+        peer.pause();
+        Ok(())
+    });
+    let diary = script.diary.clone();
+    let mut reactor = world(script, 1, Config::default());
+    let client = reactor.net().client();
+    settle(&mut reactor);
+    let token = Token::Conn { slot: 0, serial: 1 };
+    let told = Event { token, readable: true, writable: true, ending: true, failed: true };
+    reactor.net().reset_client(client);
+    reactor.net().inject(told);
+    settle(&mut reactor);
+    assert!(diary.lines()[1].starts_with("broken: "), "{:?}", diary.lines());
 }
 
 #[test]
