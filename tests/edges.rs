@@ -273,27 +273,34 @@ fn a_reply_is_its_connection_s_alone_and_needs_no_memory_of_its_own() {
 
 #[test]
 fn a_timer_armed_after_a_slow_callback_is_not_early() {
-    let clock = Arc::new(Mutex::new(None::<Clock>));
-    let slow = clock.clone();
-    let script = on_data(move |peer, input| {
-        match input.take_all() {
-            b"slow" => slow.lock().unwrap().as_ref().unwrap().advance(1000 * MS),
-            _ => peer.wake_in(100 * MS),
+    // Who of two is served first is the world's to say.
+    let slow_first = |seed: &u64| {
+        let clock = Arc::new(Mutex::new(None::<Clock>));
+        let slow = clock.clone();
+        let script = on_data(move |peer, input| {
+            match input.take_all() {
+                b"slow" => slow.lock().unwrap().as_ref().unwrap().advance(1000 * MS),
+                _ => peer.wake_in(100 * MS),
+            }
+            Ok(())
+        });
+        let diary = script.diary.clone();
+        let mut reactor = world(script, *seed, Config::default());
+        *clock.lock().unwrap() = Some(reactor.net().clock());
+        for text in [&b"slow"[..], b"wake"] {
+            let client = reactor.net().client();
+            reactor.net().send(client, text);
         }
-        Ok(())
-    });
-    let diary = script.diary.clone();
-    let mut reactor = world(script, 1, Config::default());
-    *clock.lock().unwrap() = Some(reactor.net().clock());
-    for text in [&b"slow"[..], b"wake"] {
-        let client = reactor.net().client();
-        reactor.net().send(client, text);
-    }
-    reactor.net().deliver_all();
-    settle(&mut reactor);
-    let lines = diary.lines();
-    let at: u64 = lines.last().unwrap().strip_prefix("timer at ").unwrap().parse().unwrap();
-    assert!((1100..1110).contains(&at), "{lines:?}");
+        reactor.net().deliver_all();
+        settle(&mut reactor);
+        let lines = diary.lines();
+        let at: u64 = lines.last().unwrap().strip_prefix("timer at ").unwrap().parse().unwrap();
+        // Asked for before the slow one began, it is due when that is over.
+        assert!(at == 1000 || (1100..1110).contains(&at), "{lines:?}");
+        at > 1000
+    };
+    let count = (0..20).filter(slow_first).count();
+    assert!(0 < count && count < 20, "slow first: {count}");
 }
 
 #[test]

@@ -381,7 +381,9 @@ impl Sim {
         self.settle(client.0);
         let now = self.clock.now();
         let pipe = &mut self.pipes[client.0];
-        if pipe.clogged_until.is_some_and(|until| until > now) {
+        // For a connection that the server is done with no time will pass any more.
+        let passes = pipe.state() >= CLOSED && pipe.clogged_until != Some(Duration::MAX);
+        if !passes && pipe.clogged_until.is_some_and(|until| until > now) {
             return Vec::new();
         }
         let n = pipe.to_client.len().min(max);
