@@ -476,17 +476,27 @@ impl Hub {
         if self.conns.len() > SMALL {
             return;
         }
-        let mut weight = 0;
+        let (mut weight, mut long, mut counted) = (0, 0, 0);
         for (slot, conn) in &self.conns {
             assert!(!conn.has_work() || conn.queued(), "connection {slot} has work and no turn");
             let armed = self.timers.armed_at(slot as u32);
-            let due = conn.next_due(&self.patience);
-            assert!(due.is_none() || armed.is_some(), "connection {slot} has a forgotten deadline");
+            if let Some(due) = conn.next_due(&self.patience) {
+                let now = self.now_ms();
+                let left = ms_between(stamp_now(now), due).max(1);
+                let at = now.saturating_add_signed(left.into());
+                // A stamp that would be zero is a millisecond off.
+                let kept = armed.is_some_and(|armed| armed <= at + 1);
+                assert!(kept, "connection {slot} has a deadline at {at}, and a timer at {armed:?}");
+            }
+            long += usize::from(conn.long_addr());
+            counted += u32::from(conn.counted());
             let held = conn.held.as_ref();
             assert!(held.is_none_or(|held| !held.is_empty()), "connection {slot} hoards");
             weight += held.map_or(0, |held| held.capacity());
         }
         assert_eq!(weight, self.weights.total());
+        assert_eq!(long, self.long_addrs.len(), "addresses of nobody");
+        assert_eq!(counted, self.per_ip.values().sum::<u32>(), "counts of nobody");
         assert!(self.hot.id.is_none() && self.hot.bytes.is_empty(), "a reply has no owner");
         let born = self.stats.accepted + self.stats.connected + self.stats.connect_failed;
         assert!(self.stats.released <= born, "more ends than beginnings");

@@ -55,6 +55,8 @@ pub fn run(sim: Sim, mut dice: Dice, steps: usize) -> Outcome {
         }
         clients.act(&mut reactor);
         if stop_at == Some(step) {
+            let now = reactor.hub().now();
+            reactor.protocol().stops.push(now);
             reactor.hub().stop();
         }
         turn(&mut reactor, &mut clients);
@@ -128,6 +130,8 @@ fn within_limits(reactor: &mut World, before: &Stats) {
     let served = more(|s| s.served);
     assert!(more(|s| s.reads) <= served, "more than one read each");
     assert!(more(|s| s.bytes_in) <= served * config.read_max as u64, "read_max");
+    // Two writes each, and one for the last words of whoever is at fault.
+    assert!(more(|s| s.bytes_out) <= 3 * served * config.write_max as u64, "write_max");
     assert!(now.memory <= config.memory_max, "memory_max");
     let server = reactor.protocol();
     assert!(server.alive.len() <= config.conns_max, "conns_max");
@@ -162,6 +166,7 @@ fn finish(reactor: &mut World, clients: &mut Clients) {
     if !reactor.is_done() {
         assert_eq!(reactor.net().waiting(), 0, "a client was forgotten");
         assert_eq!(reactor.protocol().jobs_left(), 0, "a job was forgotten");
+        assert!(!reactor.protocol().ticks_later(), "a tick was forgotten");
     }
     clients.compare_notes(reactor);
     if !reactor.hub().is_stopping() {

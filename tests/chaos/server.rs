@@ -35,10 +35,13 @@ pub struct Server {
     pub jobs_sent: u64,
     jobs_run: u64,
     tick_at: Option<Duration>,
+    /// When it was asked to stop.
+    pub stops: Vec<Duration>,
     pub turn: u64,
     conns_max: usize,
     input_max: usize,
     read_max: usize,
+    frames_max: u32,
     output_max: usize,
 }
 
@@ -55,6 +58,9 @@ pub struct Account {
     pub both_ways: bool,
     pub closing: bool,
     finishing: bool,
+    told: bool,
+    /// It has left whole frames, by its own will.
+    broke_off: bool,
     /// All that the client had sent when its end came.
     pub whole: Option<usize>,
     /// The last turn in which it was called, or had a reason not to be.
@@ -86,6 +92,8 @@ impl Account {
             both_ways: false,
             closing: false,
             finishing: false,
+            told: false,
+            broke_off: false,
             whole: None,
             changed: 0,
             wake_at: None,
@@ -102,7 +110,9 @@ impl Account {
     }
 
     /// Is this a right reason for its end?
-    fn judge(&self, hub: &Hub, name: &str) {
+    fn judge(&self, hub: &Hub, name: &str, stops: &[Duration]) {
+        let grace = hub.config().grace;
+        let stopped_well = stops.len() > 1 || stops.iter().any(|&at| hub.now() >= at + grace);
         let (now, config) = (hub.now(), hub.config());
         let memory_is_short = config.memory_max < 1 << 30 && name == "out of memory";
         if let Some(doomed) = self.doomed {
@@ -129,7 +139,7 @@ impl Account {
                 self.deadline.is_some_and(|at| now >= at) || after(self.begun, config.lifetime)
             }
             "connect timeout" => !self.opened && after(self.begun, config.connect),
-            "stopped" => hub.is_stopping(),
+            "stopped" => stopped_well,
             _ => false,
         };
         assert!(right, "{name} is not how this connection ended");
@@ -168,10 +178,12 @@ impl Server {
             jobs_sent: 0,
             jobs_run: 0,
             tick_at: None,
+            stops: Vec::new(),
             turn: 0,
             conns_max: config.conns_max,
             input_max: config.input_max,
             read_max: config.read_max,
+            frames_max: config.frames_max,
             output_max: config.output_max,
         }
     }
@@ -183,6 +195,15 @@ impl Server {
 
     pub fn jobs_left(&self) -> u64 {
         self.jobs_sent - self.jobs_run
+    }
+
+    pub fn stop(&mut self, hub: &mut Hub) {
+        self.stops.push(hub.now());
+        hub.stop();
+    }
+
+    pub fn ticks_later(&self) -> bool {
+        self.tick_at.is_some()
     }
 
     pub fn dials_left(&self) -> usize {
@@ -350,7 +371,7 @@ impl Server {
                 self.tick_at = Some(hub.now() + ms);
                 hub.tick_in(ms);
             }
-            8 if self.dice.one_in(50) => hub.stop(),
+            8 if self.dice.one_in(50) => self.stop(hub),
             9 => {
                 let ids: Vec<ConnId> = hub.ids().collect();
                 for id in ids {
@@ -413,7 +434,7 @@ impl Server {
         let account = self.accounts.values_mut().find(|account| account.id == id);
         let account = account.expect("a connection without an account");
         assert_eq!(account.ended, None, "ended twice");
-        account.judge(hub, name);
+        account.judge(hub, name, &self.stops);
         account.ended = Some(name);
         if self.dice.strikes(self.violence / 4) {
             self.rude_to_all(hub);
@@ -486,6 +507,9 @@ impl Protocol for Server {
         let (now, addr) = (peer.now(), peer.addr());
         let account = self.account(addr);
         assert_eq!(account.whole, None, "two ends");
+        let whole_frame = self.manner == 1 && rest.len() >= 5;
+        let account = self.account(addr);
+        assert!(!whole_frame || account.broke_off, "a whole frame was not offered again");
         account.whole = Some(account.taken + rest.len());
         let from = account.taken;
         let in_order = |(n, &byte): (usize, &u8)| byte == byte_of(addr, from + n);
@@ -526,6 +550,7 @@ impl Protocol for Server {
 
     fn stopping(&mut self, peer: &mut Peer, (): &mut ()) -> Result {
         self.enter(peer);
+        assert!(!std::mem::replace(&mut self.account(peer.addr()).told, true), "told twice");
         if !self.dice.strikes(self.violence) {
             self.account(peer.addr()).closing = true;
             peer.close();
@@ -565,12 +590,18 @@ impl Server {
                 self.say(peer, bytes, shared);
             }
             1 => {
+                self.account(peer.addr()).broke_off = false;
+                let mut frames = 0;
                 while let Some(frame) = input.frame(&mut Five)? {
+                    frames += 1;
                     self.say(peer, frame, false);
                     if self.dice.one_in(20) {
-                        break; // the rest waits for more bytes, or for the end
+                        // The rest waits for more bytes, or for the end.
+                        self.account(peer.addr()).broke_off = true;
+                        break;
                     }
                 }
+                assert!(frames <= self.frames_max, "frames_max");
             }
             _ => {
                 while let Some(line) = input.line(300)? {

@@ -57,8 +57,8 @@ faults! {
     short_write, ShortWrite, "short write", None;
     /// A call is interrupted.
     interrupted, Interrupted, "interrupted", Stubborn;
-    /// A call that readiness had promised finds nothing. An edge follows when there is something
-    /// after all.
+    /// A read or a write that readiness had promised finds nothing. An edge follows when there is
+    /// something after all.
     empty, Empty, "empty readiness", Stubborn;
     /// An edge comes for nothing.
     spurious, Spurious, "spurious edge", Stubborn;
@@ -88,7 +88,7 @@ faults! {
     /// A client's half ends after any of the bytes that it has under way; the others are never
     /// sent.
     half_close, HalfClose, "half-close", Some;
-    /// Time passes between two looks at the clock, up to 20 ms: somebody else had the processor.
+    /// A read or a write takes its time, up to 20 ms: somebody else had the processor.
     slow, Slow, "slow", Some;
     /// The clock jumps ahead during a sleep, up to a minute.
     jump, Jump, "clock jump", Some;

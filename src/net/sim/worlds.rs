@@ -61,9 +61,12 @@ pub fn worlds(count: u64, test: impl Fn(Sim) + Sync) -> Tally {
             Err(failure) => panic!("{}", Verdict { seed, max, of: None, failure, again }),
         };
     }
+    assert!(variable("CHARKH_FAULTS").is_none(), "CHARKH_FAULTS goes with CHARKH_SEED");
     let count = variable("CHARKH_SEEDS").unwrap_or(count);
+    assert!(count > 0, "no world was asked for");
     let next = AtomicU64::new(0);
     let failed = AtomicU64::new(u64::MAX);
+    let first = Mutex::new(String::new());
     let tally = Mutex::new(Tally::default());
     let work = || {
         loop {
@@ -73,7 +76,11 @@ pub fn worlds(count: u64, test: impl Fn(Sim) + Sync) -> Tally {
             }
             match attempt(&test, seed, u64::MAX) {
                 Ok(one) => lock(&tally).add(&one),
-                Err(_) => drop(failed.fetch_min(seed, Ordering::Relaxed)),
+                Err(failure) => {
+                    if failed.fetch_min(seed, Ordering::Relaxed) > seed {
+                        *lock(&first) = failure.text;
+                    }
+                }
             }
         }
     };
@@ -87,14 +94,19 @@ pub fn worlds(count: u64, test: impl Fn(Sim) + Sync) -> Tally {
                 Some((max, of, failure)) => {
                     panic!("{}", Verdict { seed, max, of: Some(of), failure, again })
                 }
-                None => panic!("world {seed} failed, but not when it was asked again"),
+                None => panic!(
+                    "world {seed} failed, but not when it was asked again: the test does not do the \
+                     same in the same world (a HashMap? the real time? a static?). It said: {}",
+                    lock(&first)
+                ),
             }
         }
     }
 }
 
-/// Turns that may be spent on looking for the very shortest.
-const LOOKS_MAX: u64 = 20_000_000;
+/// Turns of one world, and those that may be spent on looking for the very shortest.
+const LOOKS_MAX: u64 = 100_000;
+const SEARCH_MAX: u64 = 20_000_000;
 
 /// A short beginning of this world's faults with which it fails; of how many; and how.
 fn shrink(test: &(impl Fn(Sim) + Sync), seed: u64) -> Option<(u64, u64, Failure)> {
@@ -118,7 +130,7 @@ fn shrink(test: &(impl Fn(Sim) + Sync), seed: u64) -> Option<(u64, u64, Failure)
             Err(failure) => return Some((max, of, failure)),
             Ok(tally) => looks += tally.looks,
         }
-        if looks > LOOKS_MAX {
+        if looks > SEARCH_MAX {
             break;
         }
     }
@@ -132,6 +144,7 @@ fn attempt(test: &impl Fn(Sim), seed: u64, faults_max: u64) -> Result<Tally, Fai
     sim.faults = Faults::drawn(seed);
     sim.struck = Struck { log: Some(Vec::new()), ..Struck::new(faults_max) };
     sim.report = Some(report.clone());
+    sim.looks_max = LOOKS_MAX;
     let result = panic::catch_unwind(AssertUnwindSafe(|| test(sim)));
     let (looks, struck) = lock(&report.0).take().unwrap_or((0, Struck::new(0)));
     match result {
@@ -215,12 +228,13 @@ impl fmt::Display for Verdict {
 impl fmt::Display for Again {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("cargo test")?;
-        // tests/shout.rs and tests/shout/main.rs are `--test shout`; what is in src has no name.
-        let parts: Vec<&str> = self.place.file().split(['/', '\\']).collect();
-        if let Some(at) = parts.iter().rposition(|&part| part == "tests")
-            && let Some(target) = parts.get(at + 1)
-        {
-            write!(f, " --test {}", target.trim_end_matches(".rs"))?;
+        // A file below `tests` is part of a target that has the name of the program, but for the
+        // hash at its end; what is in `src` needs no name.
+        let program = env::current_exe().unwrap_or_default();
+        let target = program.file_stem().unwrap_or_default().to_string_lossy();
+        let mut parts = self.place.file().split(['/', '\\']);
+        if let Some((target, _)) = target.rsplit_once('-').filter(|_| parts.any(|p| p == "tests")) {
+            write!(f, " --test {target}")?;
         }
         match self.test.as_deref() {
             Some("main") | None => Ok(()),
