@@ -685,3 +685,51 @@ fn our_end_is_sent_once() {
     }
     assert_eq!(diary.lines(), ["open"]);
 }
+
+#[test]
+fn what_was_said_before_a_fault_is_written_once() {
+    for shared in [false, true] {
+        let script = on_data(move |peer, input| {
+            input.take_all();
+            match shared {
+                true => peer.send_shared(&[b'!'; 100][..].into()),
+                false => peer.send(&[b'!'; 100]),
+            };
+            Err("no more".into())
+        });
+        let diary = script.diary.clone();
+        let mut reactor = world(script, 1, Config::default());
+        let client = reactor.net().client();
+        reactor.net().send(client, b"x");
+        settle(&mut reactor);
+        assert_eq!(reactor.net().receive(client), [b'!'; 100]);
+        assert_eq!(diary.count("fault: no more"), 1);
+    }
+}
+
+#[test]
+fn a_codec_is_told_how_far_it_has_searched_whatever_comes_between() {
+    struct Marks(Arc<Mutex<Vec<usize>>>);
+    impl charkh::codec::Decode for Marks {
+        type Frame<'a> = &'a [u8];
+        fn decode<'a>(
+            &mut self,
+            bytes: &'a [u8],
+            scanned: usize,
+        ) -> Result<charkh::codec::Status<&'a [u8]>> {
+            self.0.lock().unwrap().push(scanned);
+            Ok(charkh::codec::Status::Partial { scanned: bytes.len() })
+        }
+    }
+    let marks = Arc::new(Mutex::new(Vec::new()));
+    let mut codec = Marks(marks.clone());
+    let script = on_data(move |_, input| input.frame(&mut codec).map(drop));
+    let mut reactor = world(script, 1, Config::default());
+    let client = reactor.net().client();
+    for _ in 0..5 {
+        reactor.net().send(client, b"0123456789");
+        reactor.net().deliver_all();
+        settle(&mut reactor);
+    }
+    assert_eq!(*marks.lock().unwrap(), [0, 10, 20, 30, 40]);
+}

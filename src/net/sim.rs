@@ -28,7 +28,8 @@
 //!     }
 //! }
 //!
-//! sim::worlds(1000, |net| {
+//! sim::worlds(1000, |mut net| {
+//!     net.faults.jump = 0; // or a minute may pass, and deadlines come
 //!     let mut reactor = Reactor::with(Shout, net, Config::default()).unwrap();
 //!     reactor.listen("127.0.0.1:1").unwrap();
 //!     let client = reactor.net().client();
@@ -62,7 +63,8 @@
 //!
 //! The clock of a world stands still while anything can happen, and then jumps to whatever comes
 //! next: a day of timeouts takes no time to test. [`Sim::clock`] is for whoever must move it: a
-//! callback that is meant to be slow, or a test that wants to be somewhere in between.
+//! callback that is meant to be slow, or a test that wants to be somewhere in between. In worlds
+//! with [`Faults::jump`] or [`Faults::slow`] it moves by itself, and [`Sim::time_was_bent`] tells.
 //!
 //! # By hand
 //!
