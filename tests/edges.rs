@@ -244,7 +244,25 @@ fn timers_are_counted_while_they_are_armed() {
     reactor.turn().unwrap();
     assert_eq!(reactor.hub().stats().armed, 1);
     settle(&mut reactor);
-    assert_eq!(reactor.hub().stats().armed, 0);
+    let stats = reactor.hub().stats();
+    assert_eq!((stats.armed, stats.timers), (0, 2));
+}
+
+#[test]
+fn a_deadline_that_may_yet_be_kept_is_looked_at_a_millisecond_later() {
+    let mut reactor = world(Echo, 1, Config { idle: Some(200 * MS), ..Config::default() });
+    let client = reactor.net().client();
+    reactor.turn().unwrap();
+    reactor.net().clock().advance(300 * MS);
+    reactor.net().send(client, b"hello");
+    reactor.net().deliver_all();
+    reactor.turn().unwrap();
+    assert_eq!(reactor.net().receive(client), b"hello");
+    let stats = reactor.hub().stats();
+    assert_eq!((stats.timer_budget, stats.timers, stats.armed), (0, 0, 1));
+    settle(&mut reactor);
+    let stats = reactor.hub().stats();
+    assert_eq!((stats.ended_by("idle"), stats.timers), (1, 1));
 }
 
 #[test]
