@@ -14,7 +14,7 @@ use std::{
 
 use bent::Bent;
 use charkh::{
-    Config, Layer, Peer, Reactor, Result, Stopped,
+    Config, Layer, Peer, Reactor, Result, Stopped, WhenFull,
     codec::FrameError,
     net::{ClientId, Clock, Event, Sim, Token},
 };
@@ -244,7 +244,25 @@ fn timers_are_counted_while_they_are_armed() {
     reactor.turn().unwrap();
     assert_eq!(reactor.hub().stats().armed, 1);
     settle(&mut reactor);
-    assert_eq!(reactor.hub().stats().armed, 0);
+    let stats = reactor.hub().stats();
+    assert_eq!((stats.armed, stats.timers), (0, 2));
+}
+
+#[test]
+fn a_deadline_that_may_yet_be_kept_is_looked_at_a_millisecond_later() {
+    let mut reactor = world(Echo, 1, Config { idle: Some(200 * MS), ..Config::default() });
+    let client = reactor.net().client();
+    reactor.turn().unwrap();
+    reactor.net().clock().advance(300 * MS);
+    reactor.net().send(client, b"hello");
+    reactor.net().deliver_all();
+    reactor.turn().unwrap();
+    assert_eq!(reactor.net().receive(client), b"hello");
+    let stats = reactor.hub().stats();
+    assert_eq!((stats.timer_budget, stats.timers, stats.armed), (0, 0, 1));
+    settle(&mut reactor);
+    let stats = reactor.hub().stats();
+    assert_eq!((stats.ended_by("idle"), stats.timers), (1, 1));
 }
 
 #[test]
@@ -529,6 +547,7 @@ fn what_a_layer_keeps_for_later_is_sent_once() {
 
 const EBADF: i32 = 9;
 const EACCES: i32 = 13;
+const ECONNABORTED: i32 = 103;
 const EAFNOSUPPORT: i32 = 97;
 const EADDRNOTAVAIL: i32 = if cfg!(target_os = "linux") { 99 } else { 49 };
 
@@ -645,6 +664,19 @@ fn a_dead_listener_is_closed_and_the_others_go_on() {
     let stats = reactor.hub().stats();
     assert_eq!((stats.accepted, stats.accept_errors), (1, 1));
     assert!(reactor.hub().now() >= 20 * MS, "a dead listener keeps the loop awake");
+}
+
+#[test]
+fn whoever_is_too_many_is_refused_even_at_the_second_try() {
+    let config = Config { conns_max: 1, when_full: WhenFull::Refuse, ..Config::default() };
+    let (mut reactor, _) = bent(config, &[("accept", 0), ("refuse", ECONNABORTED)]);
+    reactor.listen("127.0.0.1:1").unwrap();
+    let clients = [reactor.net().sim.client(), reactor.net().sim.client()];
+    turns(&mut reactor);
+    let ends = clients.map(|client| reactor.net().sim.sees_end(client));
+    assert_eq!(ends, [false, true]);
+    let stats = reactor.hub().stats();
+    assert_eq!((stats.accepted, stats.refused_full, stats.accept_errors), (1, 1, 1));
 }
 
 #[test]
