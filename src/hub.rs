@@ -299,7 +299,6 @@ impl Hub {
     pub(crate) fn set_now(&mut self, now: Duration) {
         self.now = now;
         self.set_clock(now);
-        self.trace.begin_turn();
     }
 
     pub(crate) fn set_clock(&mut self, clock: Duration) {

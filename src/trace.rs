@@ -6,9 +6,9 @@
 //!
 //! What a recorder costs is readings of the clock: one is two per cent of a short request. A loop
 //! reads it after each connection that it serves. While it records it does so at the end of each
-//! callback *instead*, before the rare callbacks *too*, but after a read only once in a turn. So
-//! the time of a [`data`](crate::Protocol::data) is exact for the first of each turn; for the
-//! others it is counted from the reading before, and has a read and a write in it
+//! callback *instead*, before the rare callbacks *too*, but after a read only once in 50
+//! microseconds. So the time of a [`data`](crate::Protocol::data) is exact while there is time for
+//! that; under load most are counted from the reading before, and have a read and a write in them
 //! ([`Record::is_exact`]).
 //!
 //! ```
@@ -38,7 +38,14 @@
 //! trace.write_chrome(std::io::sink())?; // or a file, for https://ui.perfetto.dev
 //! # std::io::Result::Ok(())
 //! ```
-use std::{collections::BTreeSet, fmt, io, mem, time::Duration};
+use std::{collections::BTreeSet, fmt, io, time::Duration};
+
+/// After a read the clock is read no more often than this: a thousandth of the time.
+const MARK_EVERY_NS: u64 = 50_000;
+
+/// Records that are hashed together.
+#[cfg(feature = "sim")]
+const BATCH: u64 = 64;
 
 /// What a [`Record`] tells of, and what its [`value`](Record::value) means.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
@@ -232,14 +239,17 @@ pub struct Trace {
     now: u64,
     /// It was read for what comes now, and nothing else has happened since.
     marked: bool,
-    /// The next read is worth a reading of the clock.
-    may_mark: bool,
+    /// When a read last was worth a reading of the clock.
+    marked_at: u64,
     /// The same time, if a callback's end read it and the loop has not used it yet.
     fresh: Option<Duration>,
     reasons: &'static [&'static str],
-    /// Of all before the place where the ring begins: each round is added when it is whole.
+    /// Of all but those after the last whole batch: to add each when it comes would be felt.
     #[cfg(feature = "sim")]
-    rounds_hash: u64,
+    batches_hash: u64,
+    /// How many are in it.
+    #[cfg(feature = "sim")]
+    hashed: u64,
 }
 
 impl Trace {
@@ -253,11 +263,13 @@ impl Trace {
             written: 0,
             now: 0,
             marked: false,
-            may_mark: false,
+            marked_at: 0,
             fresh: None,
             reasons,
             #[cfg(feature = "sim")]
-            rounds_hash: 0,
+            batches_hash: 0,
+            #[cfg(feature = "sim")]
+            hashed: 0,
         }
     }
 
@@ -289,8 +301,9 @@ impl Trace {
     /// seed gives the same. Zero if none was.
     #[cfg(feature = "sim")]
     pub fn hash(&self) -> u64 {
-        let round = self.written as usize & self.ring.len().saturating_sub(1);
-        self.ring[..round].iter().fold(self.rounds_hash, Record::fold)
+        let mask = self.ring.len().wrapping_sub(1);
+        let rest = self.hashed..self.written;
+        rest.map(|n| &self.ring[n as usize & mask]).fold(self.batches_hash, Record::fold)
     }
 
     /// Records are kept: [`Config::trace`](crate::Config::trace) is not zero.
@@ -331,12 +344,6 @@ impl Trace {
         }
     }
 
-    /// Its first read may be followed by a reading of the clock.
-    #[inline]
-    pub(crate) fn begin_turn(&mut self) {
-        self.may_mark = true;
-    }
-
     /// A callback begins, or what may end in one.
     #[inline]
     pub(crate) fn mark(&mut self, clock: impl FnOnce() -> Duration) {
@@ -365,8 +372,9 @@ impl Trace {
         clock: impl FnOnce() -> Duration,
     ) {
         if self.is_on() {
-            if mem::take(&mut self.may_mark) {
+            if self.now.saturating_sub(self.marked_at) >= MARK_EVERY_NS {
                 self.mark(clock);
+                self.marked_at = self.now;
             }
             let (what, value) = match result {
                 Ok(0) => (What::ReadEnd, 0),
@@ -424,16 +432,18 @@ impl Trace {
         self.ring[self.written as usize & mask] = record;
         self.written += 1;
         #[cfg(feature = "sim")]
-        if self.written as usize & mask == 0 {
-            self.fold_round();
+        if self.written - self.hashed == BATCH.min(mask as u64 + 1) {
+            self.hash_batch();
         }
     }
+}
 
-    /// Once a round: to do it for each record would be felt.
-    #[cfg(feature = "sim")]
+#[cfg(feature = "sim")]
+impl Trace {
     #[cold]
-    fn fold_round(&mut self) {
-        self.rounds_hash = self.ring.iter().fold(self.rounds_hash, Record::fold);
+    fn hash_batch(&mut self) {
+        self.batches_hash = self.hash();
+        self.hashed = self.written;
     }
 }
 
@@ -612,7 +622,6 @@ mod tests {
     fn off_it_keeps_nothing_and_reads_no_clock() {
         let clock = || -> Duration { panic!("the clock was read") };
         let mut trace = Trace::new(0, NAMES);
-        trace.begin_turn();
         trace.set_now(ns(7));
         trace.mark(clock);
         trace.was_read(1, 2, &Ok(3), clock);
@@ -643,25 +652,20 @@ mod tests {
     }
 
     #[test]
-    fn only_the_first_data_of_a_turn_is_exact() {
+    fn a_data_is_exact_if_there_is_time_for_that() {
         let mut trace = Trace::new(64, NAMES);
-        for turn in 0..2 {
-            trace.begin_turn();
-            for n in 0..3 {
-                trace.set_now(ns(0));
-                trace.was_read(n, 1, &Ok(1), || ns(10));
-                trace.took(What::Data, n, 1, || ns(15));
-            }
-            let data = trace.iter().filter(|r| r.what() == What::Data).skip(turn * 3);
-            let data: Vec<_> = data.map(|r| (r.is_exact(), r.value())).collect();
-            assert_eq!(data, [(true, 5), (false, 15), (false, 15)]);
+        for at in [50_000, 99_999, 100_010, 100_020] {
+            trace.set_now(ns(at));
+            trace.was_read(1, 1, &Ok(1), || ns(at + 10));
+            trace.took(What::Data, 1, 1, || ns(at + 15));
         }
-        // Of those that are marked, each is.
-        trace.took(What::Open, 1, 1, || ns(20));
-        assert_eq!(
-            trace.iter().last().map(|r| r.to_string()),
-            Some("0.000000020 #1.1 open() 5".into())
-        );
+        let data = trace.iter().filter(|r| r.what() == What::Data);
+        let data: Vec<_> = data.map(|r| (r.is_exact(), r.value())).collect();
+        assert_eq!(data, [(true, 5), (false, 15), (true, 5), (false, 15)]);
+        // Every other is marked, and told as it is.
+        trace.took(What::Open, 1, 1, || ns(100_040));
+        let lines: Vec<String> = trace.iter().skip(7).map(Record::to_string).collect();
+        assert_eq!(lines, ["0.000100035 #1.1 data() <=15", "0.000100040 #1.1 open() 5"]);
     }
 
     #[test]

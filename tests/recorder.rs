@@ -52,7 +52,7 @@ fn a_connection_from_its_accept_to_its_close() {
             "#0.1 accept 0",
             "#0.1 open() 0",
             "#0.1 read 5",
-            "#0.1 data() 0",
+            "#0.1 data() <=0", // in a world where no time passes none is worth a reading
             "#0.1 write 5",
             "#0.1 read end 0",
             "#0.1 eof() 0",
