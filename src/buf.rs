@@ -455,6 +455,7 @@ mod tests {
         let many: Vec<_> = (0..Pool::HELD_MAX + 1).map(|_| pool.held()).collect();
         many.into_iter().for_each(|held| pool.give_held(held));
         assert_eq!(pool.held.len(), Pool::HELD_MAX);
+        assert!(pool.held.len() >= 10_000);
     }
 
     #[test]
