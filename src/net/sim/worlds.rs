@@ -95,8 +95,8 @@ pub fn worlds(count: u64, test: impl Fn(Sim) + Sync) -> Tally {
                     panic!("{}", Verdict { seed, max, of: Some(of), failure, again })
                 }
                 None => panic!(
-                    "world {seed} failed, but not when it was asked again: the test does not do the \
-                     same in the same world (a HashMap? the real time? a static?). It said: {}",
+                    "world {seed} failed, but not when it was asked again: the test does not do \
+                     the same in the same world (a HashMap? the real time? a static?). It said: {}",
                     lock(&first)
                 ),
             }
