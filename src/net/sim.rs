@@ -1,6 +1,6 @@
 //! A world made of a seed: for testing a protocol without sockets, sleeps or luck.
 //!
-//! [`Sim`] is a [`Net`](super::Net), so a [`Reactor`](crate::Reactor) turns in it as it turns on
+//! [`Sim`] is a [`Net`], so a [`Reactor`](crate::Reactor) turns in it as it turns on
 //! real sockets, line for line. It is as stingy as a kernel: an edge is told only when something
 //! changed, and once. A reactor that goes to sleep for ever while nobody is left to wake it gets
 //! an error ([`ErrorKind::Deadlock`]), because that is what a lost wake-up is, and nothing runs
