@@ -91,6 +91,20 @@ fn what_happened_is_counted() {
 }
 
 #[test]
+fn a_turn_is_timed_from_its_own_beginning() {
+    let mut reactor = world(Echo, 1, Config::default());
+    reactor.net().clock().advance(Duration::from_secs(1000));
+    let client = reactor.net().client();
+    reactor.net().send(client, b"hello");
+    settle(&mut reactor);
+    let stats = reactor.hub().stats();
+    assert_eq!(
+        (stats.slow_turns, stats.busy, stats.longest_turn),
+        (0, Duration::ZERO, Duration::ZERO)
+    );
+}
+
+#[test]
 fn as_many_are_accepted_as_there_is_room_for() {
     let mut reactor = world(Echo, 1, Config { conns_max: 2, ..Config::default() });
     for _ in 0..3 {
@@ -680,6 +694,23 @@ fn whoever_is_too_many_is_refused_even_at_the_third_try() {
     let stats = reactor.hub().stats();
     assert_eq!((stats.accepted, stats.refused_full), (1, 1));
     assert_eq!((stats.accept_errors, stats.accept_pauses), (1, 1));
+}
+
+#[test]
+fn refusing_pauses_when_it_does_nothing_but_fail_and_only_then() {
+    let limits = Config { accepts_max: 2, when_full: WhenFull::Refuse, ..Config::default() };
+    for (failures, pauses) in [(0, 0), (4, 2)] {
+        let (mut reactor, _) = bent(Config { conns_max: 1, ..limits.clone() }, &[("accept", 0)]);
+        reactor.listen("127.0.0.1:1").unwrap();
+        for _ in 0..6 {
+            reactor.net().sim.client();
+        }
+        reactor.turn().unwrap();
+        reactor.net().failures.extend(vec![("refuse", ECONNABORTED); failures]);
+        (0..100).for_each(|_| reactor.turn_within(MS).unwrap());
+        let stats = reactor.hub().stats();
+        assert_eq!((stats.refused_full, stats.accept_pauses), (5, pauses));
+    }
 }
 
 #[test]
