@@ -240,7 +240,6 @@ impl Hub {
     pub fn stop(&mut self) {
         self.stopping = match self.stopping {
             Stopping::No => Stopping::Asked,
-            Stopping::Over => Stopping::Over,
             _ => Stopping::AtOnce,
         };
     }

@@ -507,7 +507,8 @@ impl<P: Protocol, N: Net> Reactor<P, N> {
             return;
         }
         if conn.theirs_over() {
-            return self.farewell(slot, false); // nothing more will come to be read
+            self.farewell(slot, false); // nothing more will come to be read
+            return self.lap(Culprit::Conn(slot));
         }
         conn.set_readable(true);
         self.hub.touch(slot);

@@ -105,6 +105,27 @@ fn a_turn_is_timed_from_its_own_beginning() {
 }
 
 #[test]
+fn a_slow_stopping_is_counted_though_nobody_else_is_served() {
+    let sim = Sim::new(1);
+    let clock = sim.clock();
+    let mut script = Script::default();
+    script.eof = Box::new(|_| Ok(()));
+    script.stopping = Box::new(move |_| {
+        clock.advance(Duration::from_secs(2));
+        Ok(())
+    });
+    let mut reactor = Reactor::with(script, sim, Config::default()).unwrap();
+    reactor.listen("127.0.0.1:1").unwrap();
+    let client = reactor.net().client();
+    reactor.net().finish_client(client);
+    settle(&mut reactor);
+    reactor.hub().stop();
+    settle(&mut reactor);
+    let stats = reactor.hub().stats();
+    assert_eq!((stats.slow_turns, stats.longest_turn), (1, Duration::from_secs(2)));
+}
+
+#[test]
 fn as_many_are_accepted_as_there_is_room_for() {
     let mut reactor = world(Echo, 1, Config { conns_max: 2, ..Config::default() });
     for _ in 0..3 {
