@@ -5,6 +5,7 @@ mod cli {
     pub(crate) mod args;
     pub(crate) mod discard;
     pub(crate) mod limits;
+    pub(crate) mod load;
     pub(crate) mod output;
     pub(crate) mod protocols;
     pub(crate) mod report;

@@ -1,0 +1,4 @@
+//! `charkh load`.
+mod bands;
+mod distribution;
+mod results;
