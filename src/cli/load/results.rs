@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::distribution::Distribution;
+use super::{distribution::Distribution, search::Search};
 
 /// Of the format.
 pub(crate) const VERSION: u32 = 1;
@@ -52,6 +52,9 @@ pub(crate) struct Results {
     pub(crate) fairness: Fairness,
     pub(crate) testimony: Testimony,
     pub(crate) verdict: Verdict,
+    /// Of `--find-max`; the rest is of its last trial.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) search: Option<Search>,
 }
 
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
