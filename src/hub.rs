@@ -14,7 +14,10 @@ use crate::{
     Peer, Result,
     buf::{Held, Pool},
     config::Config,
-    conn::{Conn, Ours, Patience, Reason, Stamp, State, ms_between, stamp, stamp_now, whole_ms},
+    conn::{
+        Conn, DELAY_MAX, Ours, Patience, Reason, Stamp, State, ms_between, stamp, stamp_now,
+        whole_ms,
+    },
     layer::{Layer, Layered},
     stats::Stats,
     timers::Timers,
@@ -62,8 +65,8 @@ pub struct Hub {
     pub(crate) trace: Trace,
     pub(crate) config: Config,
     pub(crate) stopping: Stopping,
-    /// When `Protocol::tick` is wanted, in milliseconds.
-    pub(crate) tick_at: Option<u64>,
+    /// When `Protocol::tick` is wanted.
+    pub(crate) tick_at: Option<Duration>,
     /// The longest turn since somebody asked.
     pub(crate) longest_turn: Duration,
     patience: Patience,
@@ -231,7 +234,31 @@ impl Hub {
     /// a timer of the whole server. Rounded up to the next millisecond; never early. Longer than
     /// 24 days is never.
     pub fn tick_in(&mut self, after: Duration) {
-        self.tick_at = self.ms_after(after);
+        self.tick_at = self.ms_after(after).map(Duration::from_millis);
+    }
+
+    /// The same, at an exact time on the clock of [`now`](Hub::now): not rounded, never early. A
+    /// time that has come is the next turn's, never this one's. More than 24 days away is never.
+    ///
+    /// How exactly [`net::Os`](crate::net::Os) sleeps is the kernel's: to the millisecond, or, with
+    /// the feature `fine-sleep`, as `sleep_finely` says.
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use charkh::Hub;
+    /// # struct Metronome { next: Duration }
+    /// # impl Metronome {
+    /// fn tick(&mut self, hub: &mut Hub) {
+    ///     // Counted from the last time, not from now: what is late does not add up.
+    ///     self.next += Duration::from_micros(250);
+    ///     hub.tick_at(self.next);
+    /// }
+    /// # }
+    /// ```
+    pub fn tick_at(&mut self, at: Duration) {
+        let soonest = self.now + Duration::from_nanos(1);
+        let is_near = at.saturating_sub(self.now) <= DELAY_MAX;
+        self.tick_at = is_near.then(|| at.max(soonest));
     }
 
     /// Stop in good order: accept what the kernel has queued already and no more, let answers
