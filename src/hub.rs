@@ -56,7 +56,7 @@ pub struct Hub {
     /// Connections that are over, to be released at the end of the turn.
     pub(crate) ended: VecDeque<(u32, Reason)>,
     /// Connections that callbacks asked for.
-    pub(crate) dials: VecDeque<(ConnId, SocketAddr)>,
+    pub(crate) dials: VecDeque<Dial>,
     pub(crate) timers: Timers,
     pub(crate) pool: Pool,
     pub(crate) weights: Weights,
@@ -80,6 +80,14 @@ pub struct Hub {
     /// Addresses that do not fit into a connection's entry.
     long_addrs: Slab<SocketAddr>,
     per_ip: HashMap<IpAddr, u32>,
+}
+
+/// A connection that a callback asked for.
+pub(crate) struct Dial {
+    pub(crate) id: ConnId,
+    pub(crate) addr: SocketAddr,
+    /// The local address to come from; `None`: the kernel's choice.
+    pub(crate) source: Option<IpAddr>,
 }
 
 /// The connection being served gathers its reply here rather than in a buffer of its own: most
@@ -209,6 +217,17 @@ impl Hub {
     /// turns the wheel without pause. After a second [`stop`](Hub::stop) nothing is begun any
     /// more, and no callback follows: the name that is returned is nobody's.
     pub fn connect(&mut self, addr: SocketAddr) -> ConnId {
+        self.dial(addr, None)
+    }
+
+    /// [`connect`](Hub::connect), from this local address: each has its own range of ports, so
+    /// that who has many can have more connections to one place. One that is not this machine's,
+    /// or of another family than `addr`, fails with [`Reason::Broken`] and the system's error.
+    pub fn connect_from(&mut self, addr: SocketAddr, source: IpAddr) -> ConnId {
+        self.dial(addr, Some(source))
+    }
+
+    fn dial(&mut self, addr: SocketAddr, source: Option<IpAddr>) -> ConnId {
         if matches!(self.stopping, Stopping::AtOnce | Stopping::Over) {
             return ConnId::NOBODY;
         }
@@ -216,7 +235,7 @@ impl Hub {
         if self.conns.len() > self.config.conns_max {
             self.end(id.slot, Reason::OutOfRoom);
         } else {
-            self.dials.push_back((id, addr));
+            self.dials.push_back(Dial { id, addr, source });
         }
         id
     }

@@ -20,7 +20,7 @@ use crate::{
     config::{Config, WhenFull},
     conn::{Conn, Due, Ours, Reason, State},
     handle::{self, Handle, Jobs},
-    hub::{ConnId, Hub, ListenerId, Stopping},
+    hub::{ConnId, Dial, Hub, ListenerId, Stopping},
     input::Input,
     layer::{Layer, Layered},
     logging::Throttle,
@@ -675,12 +675,12 @@ impl<P: Protocol, N: Net> Reactor<P, N> {
     /// What callbacks asked for.
     fn connect(&mut self) {
         for _ in 0..self.hub.config.connects_max {
-            let Some((id, addr)) = self.hub.dials.pop_front() else { return };
+            let Some(Dial { id, addr, source }) = self.hub.dials.pop_front() else { return };
             if self.hub.peer(id).is_none() {
                 continue; // given up before it began
             }
             self.hub.note(What::Connect, id.slot, 0);
-            match self.net.connect(addr, &self.hub.config.sockets) {
+            match self.net.connect(addr, source, &self.hub.config.sockets) {
                 Ok(stream) => drop(self.seat(id.slot, stream)),
                 Err(e) => self.hub.end(id.slot, Reason::Broken(e)),
             }

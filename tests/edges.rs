@@ -7,7 +7,7 @@ mod common;
 
 use std::{
     io::{ErrorKind, Write},
-    net::SocketAddr,
+    net::{IpAddr, SocketAddr},
     sync::{Arc, Mutex},
     time::Duration,
 };
@@ -152,6 +152,33 @@ fn a_failure_that_is_told_twice_is_noticed() {
     reactor.net().inject(told);
     settle(&mut reactor);
     assert!(diary.lines()[1].starts_with("broken: "), "{:?}", diary.lines());
+}
+
+#[test]
+fn a_connection_comes_from_the_address_that_was_asked_for() {
+    let script = Script::default();
+    let diary = script.diary.clone();
+    let mut reactor = world(script, 1, Config::default());
+    let [v4, v6]: [SocketAddr; 2] =
+        ["10.0.0.1:80", "[fd00::1]:80"].map(|addr| addr.parse().unwrap());
+    let [from_4, from_6]: [IpAddr; 2] =
+        ["10.0.0.9", "fd00::9"].map(|source| source.parse().unwrap());
+    reactor.hub().connect(v4);
+    reactor.hub().connect_from(v4, from_4);
+    reactor.hub().connect_from(v6, from_6);
+    settle(&mut reactor);
+    let mut sources = Vec::new();
+    while let Some(client) = reactor.net().dialed() {
+        sources.push((reactor.net().addr(client).unwrap(), reactor.net().source(client)));
+    }
+    sources.sort();
+    assert_eq!(sources, [(v4, None), (v4, Some(from_4)), (v6, Some(from_6))]);
+    assert_eq!(diary.lines(), ["open"; 3]);
+    reactor.hub().connect_from(v4, from_6);
+    reactor.hub().connect_from(v6, from_4);
+    settle(&mut reactor);
+    assert_eq!(diary.count("connect failed: broken: invalid input parameter"), 2);
+    assert_eq!(reactor.hub().len(), 3);
 }
 
 #[test]

@@ -4,7 +4,7 @@ use std::num::NonZeroU64;
 use std::{
     fmt, fs,
     io::{self, IoSlice, Read, Write},
-    net::{Shutdown, SocketAddr},
+    net::{IpAddr, Shutdown, SocketAddr},
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -216,6 +216,26 @@ fn set_reuse_port(_: &Socket) -> io::Result<()> {
     Err(io::Error::new(io::ErrorKind::Unsupported, "this system has no SO_REUSEPORT"))
 }
 
+/// What mio's `connect` does, which knows no source.
+fn connect_from(addr: SocketAddr, source: IpAddr) -> io::Result<TcpStream> {
+    let socket = Socket::new(Domain::for_address(addr), Type::STREAM, Some(Protocol::TCP))?;
+    socket.set_nonblocking(true)?;
+    socket.bind(&SocketAddr::new(source, 0).into())?;
+    match socket.connect(&addr.into()) {
+        Err(e) if !is_on_its_way(&e) => Err(e),
+        _ => Ok(TcpStream::from_std(socket.into())),
+    }
+}
+
+/// EINPROGRESS has no kind: 115 on Linux (150 on MIPS), 36 on BSD and macOS. Windows would block.
+fn is_on_its_way(e: &io::Error) -> bool {
+    match e.raw_os_error() {
+        Some(115 | 150) => cfg!(any(target_os = "linux", target_os = "android")),
+        Some(36) => cfg!(not(any(target_os = "linux", target_os = "android"))),
+        _ => cfg!(windows) && e.kind() == io::ErrorKind::WouldBlock,
+    }
+}
+
 impl Net for Os {
     type Listener = Listener;
     type Stream = TcpStream;
@@ -295,9 +315,16 @@ impl Net for Os {
         accepted
     }
 
-    fn connect(&mut self, addr: SocketAddr, options: &SocketOptions) -> io::Result<TcpStream> {
-        // mio knows which errors mean "on its way" on each system.
-        let stream = TcpStream::connect(addr)?;
+    fn connect(
+        &mut self,
+        addr: SocketAddr,
+        source: Option<IpAddr>,
+        options: &SocketOptions,
+    ) -> io::Result<TcpStream> {
+        let stream = match source {
+            None => TcpStream::connect(addr)?,
+            Some(source) => connect_from(addr, source)?,
+        };
         set_options(&SockRef::from(&stream), options)?;
         Ok(stream)
     }
