@@ -43,11 +43,13 @@ use super::{
 use machine::Machine;
 use message::Message;
 use options::{Files, LoadArgs, Merge, Messages};
+use plan::Wanted;
 use promise::Promise;
 use reply::Reply;
 use results::{Results, Trust};
 use search::Trial;
 use show::Live;
+use sources::Sources;
 use spec::{Pace, Spec};
 use stops::Stops;
 
@@ -173,6 +175,27 @@ fn message(messages: &Messages, address: &Address) -> Result<Message, String> {
     }
 }
 
+/// What the plan is about.
+fn wanted(spec: &Spec, args: &LoadArgs) -> Wanted {
+    let depth = spec.depth.into();
+    Wanted {
+        target: spec.target.ip(),
+        target_is_local: machine::is_local(spec.target.ip()),
+        connections: spec.connections.into(),
+        sources: spec.sources.as_ref().map_or(1, Sources::len),
+        threads: spec.threads.into(),
+        connecting: spec.connecting_max.into(),
+        pace: match spec.pace {
+            Pace::Hold => plan::Pace::Hold,
+            Pace::Closed => plan::Pace::Closed { depth },
+            Pace::Open(rate) => plan::Pace::Open { rate, depth },
+        },
+        messages: format!("{} messages", figures::bytes(spec.message.size() as u64)),
+        duration: spec.duration.unwrap_or_default(),
+        warm_up: args.shape.warmup(),
+    }
+}
+
 /// The first address of the target that takes a connection.
 fn reach(addrs: &[SocketAddr], spec: &Spec) -> Result<SocketAddr, String> {
     let mut why = "it has no address".to_string();
@@ -196,7 +219,7 @@ fn find_max(
     live: &mut Live,
 ) -> Result<Option<Results>, String> {
     let mut last = None;
-    let mut once = |spec: Spec, live: &mut Live| -> Result<Results, String> {
+    let once = |spec: Spec, live: &mut Live| -> Result<Results, String> {
         live.again();
         let results = run::run(spec, &address.to_string(), commands(), live)?;
         match live.was_stopped() {

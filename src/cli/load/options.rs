@@ -1,7 +1,7 @@
 //! The options of `charkh load`.
 use std::{path::PathBuf, time::Duration};
 
-use crate::cli::units::{Count, Maybe, Size, Span, size_within, span_within};
+use crate::cli::units::{Count, Size, Span, size_within, span_within};
 
 use super::{promise::Promise, reply::Reply, sources::Sources};
 

@@ -257,7 +257,7 @@ impl Worker {
 
     /// When the next request is planned; never, if none is.
     fn next_plan(&self) -> u64 {
-        let Phase::Running | Phase::Draining(_) = self.phase else { return u64::MAX };
+        let (Phase::Running | Phase::Draining(_)) = self.phase else { return u64::MAX };
         let at = match self.spec.pace {
             Pace::Hold => u64::MAX,
             _ if self.left == 0 => u64::MAX,
@@ -663,10 +663,10 @@ impl Protocol for Worker {
         let owed = self.links.flying(n) > 0;
         self.drop_flights(n, now, false);
         let link = self.links.get(n);
-        let (judged, useful) = (link.judged, link.useful);
+        let (judged, useful, announced) = (link.judged, link.useful, link.announced);
         link.id = None;
         if !judged {
-            self.judge(now, faults::lost(&reason, owed, link.announced));
+            self.judge(now, faults::lost(&reason, owed, announced));
         }
         self.redial(hub, n, now, if useful && !owed && !judged { 0 } else { REDIAL_NS });
     }
