@@ -4,3 +4,4 @@ mod distribution;
 mod figures;
 mod machine;
 mod results;
+mod sources;
