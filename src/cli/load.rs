@@ -3,5 +3,6 @@ mod bands;
 mod distribution;
 mod figures;
 mod machine;
+mod plan;
 mod results;
 mod sources;
