@@ -6,3 +6,4 @@ mod machine;
 mod plan;
 mod results;
 mod sources;
+mod testimony;
