@@ -14,9 +14,10 @@ use super::{
 
 /// What the kernel keeps for one end of an idle TCP connection. Measured on Linux 6.18, x86-64:
 /// `Slab` of `/proc/meminfo` before and after 5 000 connections over loopback, both ends in one
-/// process and in one epoll set; it grew by 8 205 to 8 223 bytes for each, the same after 64 bytes
-/// had gone there and back. By `/proc/slabinfo` the half of it is a TCP socket (2 360), its inode
-/// (825), its place in epoll (255), a directory entry and a file (190 each), and small things.
+/// process and in one epoll set. It grew by 8 205 to 8 223 bytes for each (7 410 the first time,
+/// into slabs that had room), the same after 64 bytes had gone there and back. By `/proc/slabinfo`
+/// the half of it is a TCP socket (2 360), its inode (825), its place in epoll (255), a directory
+/// entry and a file (190 each), and small things.
 const KERNEL_BYTES: u64 = 4_110;
 
 /// What the program itself keeps for one that has nothing under way.
@@ -128,7 +129,7 @@ fn walls(wanted: &Wanted, machine: &Machine) -> Vec<Wall> {
         );
         walls.push(Wall { name: "memory", room, says, refusal: little_memory });
     }
-    if let Some(table) = machine.conntrack {
+    if let Some(table) = machine.conntrack.filter(|table| table.used > 0) {
         let room = table.max.saturating_sub(table.used);
         let says = format!("{} (room for {})", grouped(table.max), grouped(room));
         walls.push(Wall { name: "conntrack", room, says, refusal: small_table });
@@ -151,11 +152,16 @@ fn bytes_each(wanted: &Wanted) -> u64 {
 }
 
 fn few_descriptors(wanted: &Wanted, machine: &Machine, room: u64) -> String {
+    // Other processes of this machine have descriptors of their own, but neither ports nor memory.
+    let short = |wall: &Wall| wall.room < wanted.connections;
+    let others: Vec<&str> =
+        walls(wanted, machine).iter().filter(|wall| short(wall)).map(|wall| wall.name).collect();
+    let from = if others.contains(&"ports") { " from a --source of its own" } else { "" };
     let mut split = String::new();
-    if room > 0 {
+    if room > 0 && !others.contains(&"memory") && !others.contains(&"conntrack") {
         let runs = wanted.connections.div_ceil(room);
         split = format!(
-            "run {}, each with {}, and add their results with `charkh load merge`, or ",
+            "run {}, each with {}{from}, and add their results with `charkh load merge`, or ",
             grouped(runs),
             grouped(wanted.connections.div_ceil(runs))
         );
@@ -280,6 +286,15 @@ fn warnings(wanted: &Wanted, machine: &Machine) -> Vec<String> {
             grouped(somaxconn)
         ));
     }
+    // A table with nothing in it is mostly one that no rule uses, which is no reason to refuse.
+    let unused = machine.conntrack.filter(|table| table.used == 0);
+    if let Some(table) = unused.filter(|table| table.max < wanted.connections) {
+        warnings.push(format!(
+            "if this machine's firewall keeps track of connections, its table is full at {} \
+             (net.netfilter.nf_conntrack_max)",
+            grouped(table.max)
+        ));
+    }
     if wanted.threads > cores {
         warnings.push(format!(
             "{} share {}: they will wait for each other",
@@ -393,6 +408,11 @@ mod tests {
              needs 24 for itself: run 2, each with 9 989, and add their results with `charkh load \
              merge`, or raise the limit (RLIMIT_NOFILE hard limit)"
         );
+        let says = refusal(&wanted(30_000), &machine());
+        assert!(says.contains("run 2, each with 15 000 from a --source of its own, and"), "{says}");
+        let small = Machine { memory_available: Some(80_000_000), ..machine() };
+        let says = refusal(&wanted(19_977), &Machine { descriptors: 1_000, ..small });
+        assert!(says.contains("needs 24 for itself: raise the limit"), "{says}");
         let threads = Wanted { threads: 2, ..wanted(19_973) };
         assert!(refusal(&threads, &machine()).contains("needs 28 for itself"));
         let none = Machine { descriptors: 24, ..machine() };
@@ -454,7 +474,12 @@ mod tests {
              has 40 in it: raise net.netfilter.nf_conntrack_max, or ask for at most 60"
         );
         let full = Conntrack { used: 101, max: 100 };
-        assert!(plan(&wanted(1), &Machine { conntrack: Some(full), ..machine }).is_err());
+        assert!(plan(&wanted(1), &Machine { conntrack: Some(full), ..machine.clone() }).is_err());
+        let unused = Machine { conntrack: Some(Conntrack { used: 0, max: 100 }), ..machine };
+        assert_eq!(warnings(&wanted(100), &unused), [""; 0]);
+        assert!(
+            plan(&wanted(101), &unused).unwrap().to_string().contains("its table is full at 100")
+        );
     }
 
     #[test]
