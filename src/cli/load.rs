@@ -1,4 +1,6 @@
 //! `charkh load`.
 mod bands;
 mod distribution;
+mod message;
+
 mod results;
