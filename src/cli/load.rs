@@ -2,5 +2,5 @@
 mod bands;
 mod distribution;
 mod message;
-
+mod reply;
 mod results;
