@@ -100,6 +100,10 @@ mod source {
     };
 
     use charkh::Reactor;
+    #[cfg(feature = "late-ports")]
+    use charkh::net::{Net, Os, SocketOptions};
+    #[cfg(feature = "late-ports")]
+    use nix::sys::socket::{getsockopt, sockopt::IpBindAddressNoPort};
 
     use super::common::{Diary, MS, Script};
 
@@ -170,5 +174,16 @@ mod source {
         turn_until(&mut reactor, |reactor| reactor.hub().is_empty());
         let lines = diary.lines();
         assert!(lines.len() == 1 && lines[0].contains("refused"), "{lines:?}");
+    }
+
+    #[cfg(feature = "late-ports")]
+    #[test]
+    fn a_port_is_chosen_as_it_connects() {
+        let server = TcpListener::bind("127.0.0.1:0").unwrap();
+        let (addr, source) = (server.local_addr().unwrap(), "127.0.0.2".parse().unwrap());
+        let mut os = Os::new().unwrap();
+        let stream = os.connect(addr, Some(source), &SocketOptions::default()).unwrap();
+        assert!(getsockopt(&stream, IpBindAddressNoPort).unwrap());
+        assert_eq!(stream.local_addr().unwrap().ip(), source);
     }
 }

@@ -1,4 +1,5 @@
-//! The real world, by way of mio. The only file that names mio, socket2, rustix and the real clock.
+//! The real world, by way of mio. The only file that names mio, socket2, rustix, nix and the real
+//! clock.
 #[cfg(all(target_os = "linux", feature = "fine-sleep"))]
 use std::num::NonZeroU64;
 use std::{
@@ -220,12 +221,26 @@ fn set_reuse_port(_: &Socket) -> io::Result<()> {
 fn connect_from(addr: SocketAddr, source: IpAddr) -> io::Result<TcpStream> {
     let socket = Socket::new(Domain::for_address(addr), Type::STREAM, Some(Protocol::TCP))?;
     socket.set_nonblocking(true)?;
+    choose_port_late(&socket);
     socket.bind(&SocketAddr::new(source, 0).into())?;
     match socket.connect(&addr.into()) {
         Err(e) if !is_on_its_way(&e) => Err(e),
         _ => Ok(TcpStream::from_std(socket.into())),
     }
 }
+
+/// A port that is chosen by `bind` is nobody else's, wherever it leads, and for a minute after; one
+/// that is chosen by `connect` is only not to lead to the same place twice.
+#[cfg(all(target_os = "linux", feature = "late-ports"))]
+fn choose_port_late(socket: &Socket) {
+    use nix::sys::socket::{setsockopt, sockopt::IpBindAddressNoPort};
+    if let Err(e) = setsockopt(socket, IpBindAddressNoPort, &true) {
+        log::debug!("a port is chosen early: {e}"); // older than Linux 4.2
+    }
+}
+
+#[cfg(not(all(target_os = "linux", feature = "late-ports")))]
+fn choose_port_late(_: &Socket) {}
 
 /// EINPROGRESS has no kind: 115 on Linux (150 on MIPS), 36 on BSD and macOS. Windows would block.
 fn is_on_its_way(e: &io::Error) -> bool {
