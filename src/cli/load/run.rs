@@ -4,7 +4,7 @@ use std::{
     io,
     sync::{
         Arc,
-        mpsc::{self, RecvTimeoutError, Sender},
+        mpsc::{self, Sender},
     },
     thread::{self, JoinHandle},
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
@@ -68,15 +68,12 @@ pub(crate) fn run(
         .map(|n| Thread::start(&spec, n, began, &board, words.clone()))
         .collect::<io::Result<Vec<_>>>()
         .map_err(|e| format!("cannot start: {}", reason(&e)))?;
-    drop(words);
 
     let (mut settled, mut asked, mut started) = (0, 0, None);
-    loop {
+    while !threads.iter().all(|thread| thread.ends.is_finished()) {
         match heard.recv_timeout(LOOK_EVERY) {
             Ok(Word::Settled) => settled += 1,
-            Err(RecvTimeoutError::Timeout) => {}
-            // They are gone, and with them all who could say a word.
-            Err(RecvTimeoutError::Disconnected) => break,
+            Ok(Word::Ended) | Err(_) => {}
         }
         if settled == threads.len() && started.is_none() {
             let start = began.elapsed() + HEAD_START;
@@ -123,16 +120,21 @@ impl Thread {
         words: Sender<Word>,
     ) -> io::Result<Self> {
         // A copy for each: what is shared is fought for.
-        let worker = Worker::new(&Arc::new(spec.clone()), n, began, board, words);
+        let worker = Worker::new(&Arc::new(spec.clone()), n, began, board, words.clone());
         let (config, fine) = (config(spec), matches!(spec.pace, Pace::Open(_)));
         let (handles, handle) = mpsc::sync_channel(1);
-        let ends = thread::Builder::new().name(format!("charkh-load-{n}")).spawn(move || {
+        let work = move || {
             let mut net = Os::new()?;
             net.sleep_finely(fine);
             let reactor = Reactor::with(worker, net, config)?;
             let _ = handles.send(reactor.handle());
             let _ = reactor.handle().run(|worker, hub| worker.launch(hub));
             reactor.run()
+        };
+        let ends = thread::Builder::new().name(format!("charkh-load-{n}")).spawn(move || {
+            let result = work();
+            let _ = words.send(Word::Ended);
+            result
         })?;
         match handle.recv() {
             Ok(handle) => Ok(Self { handle, ends }),
@@ -156,7 +158,7 @@ impl Thread {
 /// Nothing but the options of the load limits it.
 fn config(spec: &Spec) -> Config {
     Config {
-        conns_max: 1 << 30,
+        conns_max: (1 << 30) - 1,
         connects_max: 256,
         output_max: usize::MAX >> 1,
         output_high: usize::MAX >> 1,

@@ -36,6 +36,8 @@ const TELL_NS: u64 = 50_000_000;
 pub(crate) enum Word {
     /// Every link is up, or has failed once.
     Settled,
+    /// The thread is about to end.
+    Ended,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
