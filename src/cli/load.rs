@@ -1,4 +1,5 @@
 //! `charkh load`.
 mod bands;
 mod distribution;
+mod html;
 mod results;
