@@ -7,7 +7,7 @@ use std::{
 
 const LAYOUT: &str = include_str!("layout.js");
 /// A desk, two tablets and a phone, in pixels.
-const WIDTHS: [u32; 4] = [1200, 800, 761, 360];
+const WIDTHS: [u32; 4] = [1200, 821, 800, 360];
 const BROWSERS: [&str; 4] = ["chromium", "chromium-browser", "google-chrome", "chrome"];
 
 /// What is wrong with a page, and for each width how many charts were seen on it: lines such as

@@ -6,7 +6,7 @@ use super::{
     distribution::{Distribution, QUANTILES},
     results::{Results, Trust},
 };
-use units::{NONE, bytes, count, escape, rate, share, things, time};
+use units::{NONE, bare, bytes, count, escape, rate, share, things, time};
 
 mod charts;
 mod svg;
@@ -49,7 +49,7 @@ fn header(results: &Results) -> String {
     let commands: Vec<String> = results.commands.iter().map(|command| escape(command)).collect();
     format!(
         "<header>\n<p class='over'>charkh load</p>\n<h1>{}</h1>\n\
-         <p class='soft'>{} · measured for {} of it · {} · {}, {}</p>\n<pre>{}</pre>\n</header>\n",
+         <p class='soft'>{} · measured for {} · {} · {}, {}</p>\n<pre>{}</pre>\n</header>\n",
         escape(&results.target),
         when(results.began_unix),
         time(results.measured_s * 1e9),
@@ -99,7 +99,7 @@ fn figures(results: &Results) -> String {
         None => format!("closed loop, {}", things(results.connections.asked, "connection")),
     };
     let answered = results.requests as f64 / results.measured_s;
-    let mut tiles = tile("", "requests/s", &rate_or_none(answered), &planned);
+    let mut tiles = tile("", "requests/s", &rate(answered), &planned);
     for (name, q) in [("p50", 0.5), ("p99", 0.99), ("p99.9", 0.999)] {
         let says = match results.planned_rate {
             Some(_) => format!("service {}", quantile(&results.service, q)),
@@ -107,8 +107,7 @@ fn figures(results: &Results) -> String {
         };
         tiles += &tile("", &format!("{name} latency"), &quantile(&results.latency, q), &says);
     }
-    let of =
-        format!("of {}", things(results.latency.count(), "reply").replace("replys", "replies"));
+    let of = format!("of {} replies", count(results.latency.count()));
     tiles += &tile("", "longest latency", &longest(&results.latency), &of);
     let class = if all > 0 { "bad" } else { "" };
     let unsent = format!("{} planned but never sent", count(results.unsent));
@@ -121,10 +120,6 @@ fn tile(class: &str, name: &str, number: &str, says: &str) -> String {
         "<div class='{class}'><dt>{name}</dt><dd class='big'>{number}</dd>\
          <dd class='sub'>{says}</dd></div>\n"
     )
-}
-
-fn rate_or_none(number: f64) -> String {
-    if number.is_finite() { rate(number) } else { NONE.into() }
 }
 
 fn quantile(times: &Distribution, q: f64) -> String {
@@ -186,11 +181,11 @@ fn key(results: &Results) -> String {
 
 fn shaded(results: &Results) -> String {
     let charts::Phases { connected, from, to } = charts::phases(results);
-    let plain = |s: f64| time(s * 1e9);
+    let plain = |s: f64| bare(&time(s * 1e9));
     format!(
         "<p>Replies in each slice of {}. Shaded is what does not count: connecting until {}, \
          warm-up until {}, and after {}.</p>",
-        time(results.series.slice_ms as f64 * 1e6),
+        bare(&time(results.series.slice_ms as f64 * 1e6)),
         plain(connected),
         plain(from),
         plain(to)
@@ -207,35 +202,38 @@ fn heat_key(results: &Results) -> String {
 }
 
 fn quantiles(results: &Results) -> String {
-    let mut columns = vec![("latency", &results.latency)];
-    if results.planned_rate.is_some() {
-        columns.push(("service", &results.service));
-    }
-    columns.push(("first byte", &results.first_byte));
-    columns.push(("connecting", &results.connect));
+    let is_open = results.planned_rate.is_some();
+    let columns = [
+        ("latency", Some(&results.latency)),
+        ("service", is_open.then_some(&results.service)),
+        ("first byte", Some(&results.first_byte)),
+        ("connect", Some(&results.connect)),
+    ];
+    let shown = || columns.iter().filter_map(|(name, times)| times.map(|times| (*name, times)));
     let row = |name: &str, cell: &dyn Fn(&Distribution) -> String| {
-        let cells: String = columns.iter().map(|(_, times)| cell(times)).collect();
+        let cells: String = shown().map(|(_, times)| cell(times)).collect();
         format!("<tr><th>{name}</th>{cells}</tr>\n")
     };
-    let known = |times: &Distribution, shown: String| {
-        number(if times.count() == 0 { NONE } else { &shown })
+    let known = |times: &Distribution, ns: f64| match times.count() {
+        0 => number(NONE),
+        _ => number(&time(ns)),
     };
-    let names: String =
-        columns.iter().map(|(name, _)| format!("<th class='n'>{name}</th>")).collect();
-    let mut rows = format!("<tr><th></th>{names}</tr>\n");
-    rows += &row("shortest", &|times| known(times, time(times.min_ns() as f64)));
-    rows += &row("mean", &|times| known(times, time(times.mean_ns())));
+    let mut rows = row("shortest", &|times| known(times, times.min_ns() as f64));
+    rows += &row("mean", &|times| known(times, times.mean_ns()));
     for (name, q) in QUANTILES {
         rows += &row(name, &|times| quantile_cell(times, q));
     }
     rows += &row("longest", &|times| number(&longest(times)));
-    rows += &row("how many", &|times| number(&count(times.count())));
+    rows += &row("number", &|times| number(&count(times.count())));
+    let names: Vec<(&str, &str)> =
+        [("", "")].into_iter().chain(shown().map(|(name, _)| (name, "n"))).collect();
     format!(
-        "<section>\n<h2>Times</h2>\n{}<p class='soft'>Latency counts from the {}, service and first \
-         byte from the sending, connecting from the first system call. Slanted: measured too few \
-         times to tell it from the longest.</p>\n</section>\n",
-        table(&rows),
-        if results.planned_rate.is_some() { "planned time" } else { "sending" }
+        "<section>\n<h2>Times</h2>\n{}<p class='soft'>Latency counts from the {}, first byte{} from \
+         the sending, connect from the first system call. Slanted: measured too few times to \
+         tell it from the longest.</p>\n</section>\n",
+        table(&names, &rows),
+        if is_open { "planned time" } else { "sending" },
+        if is_open { " and service" } else { "" }
     )
 }
 
@@ -252,61 +250,38 @@ fn number(shown: &str) -> String {
     format!("<td class='n'>{shown}</td>")
 }
 
-fn table(rows: &str) -> String {
-    format!("<div class='wrap'><table>\n{rows}</table></div>\n")
+/// Names of columns with their classes, and rows.
+fn table(names: &[(&str, &str)], rows: &str) -> String {
+    let name = |(name, class): &(&str, &str)| format!("<th class='{class}'>{name}</th>");
+    let names: String = names.iter().map(name).collect();
+    format!(
+        "<div class='wrap'><table class='many'>\n<thead><tr>{names}</tr></thead>\n\
+         <tbody>\n{rows}</tbody></table></div>\n"
+    )
 }
 
 fn errors(results: &Results) -> String {
-    let mut rows =
-        "<tr><th>kind</th><th class='n'>how many</th><th>the first of them</th></tr>\n".to_string();
-    for (kind, number) in results.errors.iter().filter(|(_, number)| **number > 0) {
+    let row = |(kind, number): (&String, &u64)| {
         let example = results.examples.get(kind).map_or(NONE.into(), |text| escape(text));
-        rows += &format!(
+        format!(
             "<tr><td class='error'>{}</td><td class='n'>{}</td>\
              <td class='words'>{example}</td></tr>\n",
             escape(kind),
             count(*number)
-        );
-    }
-    let shown = match results.errors.values().sum::<u64>() {
+        )
+    };
+    let met = || results.errors.iter().filter(|(_, number)| **number > 0);
+    let shown = match met().count() {
         0 => "<p>None, over the whole run.</p>\n".into(),
-        _ => table(&rows),
+        _ => table(
+            &[("kind", ""), ("how many", "n"), ("the first of them", "words")],
+            &met().map(row).collect::<String>(),
+        ),
     };
     format!("<section>\n<h2>Errors</h2>\n{shown}</section>\n")
 }
 
 fn fairness(results: &Results) -> String {
-    let fairness = &results.fairness;
-    let each = fairness.sum as f64 / fairness.connections as f64;
-    let shown = match fairness.connections {
-        0 => "<p>No connection was up while measuring.</p>\n".into(),
-        all => facts(&[
-            (
-                "Jain's index",
-                decimal(fairness.jain),
-                &format!(
-                    "how evenly requests were spread over {}: 1 if all had the same, \
-                     {} if one had them all",
-                    things(all, "connection"),
-                    decimal(1.0 / all as f64)
-                ),
-            ),
-            (
-                "longest gap",
-                time(fairness.longest_gap_ms * 1e6),
-                "that a connection with a request under way went without a reply",
-            ),
-            (
-                "most starved",
-                things(fairness.most_starved_requests, "request"),
-                &format!(
-                    "on connection {} (from 0); the mean is {}",
-                    fairness.most_starved,
-                    rate_or_none(each)
-                ),
-            ),
-        ]),
-    };
     let conns = &results.connections;
     let traffic = facts(&[
         ("connections", count(conns.asked), "asked for"),
@@ -316,9 +291,37 @@ fn fairness(results: &Results) -> String {
         ("bytes out", bytes(results.bytes_out as f64), &each_second(results.bytes_out, results)),
     ]);
     format!(
-        "<section class='two'>\n<div><h2>Fairness</h2>\n{shown}</div>\n\
-         <div><h2>Traffic</h2>\n{traffic}</div>\n</section>\n"
+        "<section class='two'>\n<div><h2>Fairness</h2>\n{}</div>\n\
+         <div><h2>Traffic</h2>\n{traffic}</div>\n</section>\n",
+        shares(results)
     )
+}
+
+/// How evenly the connections were served.
+fn shares(results: &Results) -> String {
+    let fairness = &results.fairness;
+    if fairness.connections == 0 {
+        return "<p>No connection was up while measuring.</p>\n".into();
+    }
+    let jain = format!(
+        "how evenly replies were spread over {}: 1 if all had as many, {} if one had them all",
+        things(fairness.connections, "connection"),
+        decimal(1.0 / fairness.connections as f64)
+    );
+    let starved = format!(
+        "on connection {} (from 0); the mean is {}",
+        fairness.most_starved,
+        rate(fairness.sum as f64 / fairness.connections as f64)
+    );
+    facts(&[
+        ("Jain's index", decimal(fairness.jain), &jain),
+        (
+            "longest gap",
+            time(fairness.longest_gap_ms * 1e6),
+            "that a connection with a request under way went without a reply",
+        ),
+        ("most starved", things(fairness.most_starved_requests, "request"), &starved),
+    ])
 }
 
 fn each_second(all: u64, results: &Results) -> String {
@@ -335,52 +338,55 @@ fn decimal(number: f64) -> String {
 /// What each is, how much, and what that means.
 fn facts(facts: &[(&str, String, &str)]) -> String {
     let row = |(name, shown, says): &(&str, String, &str)| {
-        format!("<tr><th>{name}</th>{}<td class='words soft'>{says}</td></tr>\n", number(shown))
+        format!("<tr><th>{name}<small>{says}</small></th>{}</tr>\n", number(shown))
     };
-    table(&facts.iter().map(row).collect::<String>())
+    let rows: String = facts.iter().map(row).collect();
+    format!("<div class='wrap'><table>\n{rows}</table></div>\n")
 }
 
 /// Whether what was measured was the target: `ours` is the program's doing, `theirs` that of the
 /// machine it ran on.
 fn testimony(results: &Results) -> String {
-    let ours = &results.testimony;
-    let three = |times: &Distribution| {
-        format!("{} · {} · {}", quantile(times, 0.5), quantile(times, 0.99), longest(times))
-    };
-    let machine = |seconds: Option<f64>| match seconds {
-        Some(seconds) => time(seconds * 1e9),
-        None => "not known".into(),
-    };
-    let program = facts(&[
-        ("lateness", three(&ours.lateness), "of sends that a connection was free for"),
-        ("handling", three(&ours.handling), "from the kernel's word to a reply's turn"),
-        (
-            "longest turn",
-            time(ours.longest_turn_ms * 1e6),
-            &format!("of a loop; 99 of 100 within {}", time(ours.turn_p99_ms * 1e6)),
-        ),
-        (
-            "busiest thread",
-            share(ours.busiest),
-            &format!(
-                "of a processor; all: {} in {}",
-                time(ours.cpu_s * 1e9),
-                time(ours.wall_s * 1e9)
-            ),
-        ),
-    ]);
-    let limits = limits(&ours.limits);
+    let testimony = &results.testimony;
+    let busy = format!(
+        "of a processor; all threads: {} in {}",
+        time(testimony.cpu_s * 1e9),
+        time(testimony.wall_s * 1e9)
+    );
+    let program = facts(&[("busiest thread", share(testimony.busiest), &busy)]);
+    let waited = testimony.waited_s.map_or("not known".into(), |s| time(s * 1e9));
+    let stolen = testimony.steal.map_or("not known".into(), share);
+    let met = things(testimony.limits.values().sum(), "time");
     let machine = facts(&[
-        ("waited", machine(ours.waited_s), "for a processor that others had"),
-        ("stolen", ours.steal.map_or("not known".into(), share), "of its processors, by its host"),
-        ("limits met", things(ours.limits.values().sum(), "time"), &limits),
+        ("waited", waited, "for a processor that others had, all threads together"),
+        ("stolen", stolen, "of the machine's processor time, by its host"),
+        ("limits met", met, &limits(&testimony.limits)),
     ]);
     format!(
         "<section>\n<h2>The generator's testimony</h2>\n<p class='soft'>How much of these times may \
-         not be the target's. Lateness and handling: p50 · p99 · longest.</p>\n<div class='two'>\n\
-         <div><h3>Ours: what the program did</h3>\n{program}</div>\n\
-         <div><h3>Theirs: what its machine did to it</h3>\n{machine}</div>\n</div>\n</section>\n"
+         not be the target's.</p>\n<div class='two'>\n\
+         <div><h3>Ours: what the program did</h3>\n{}{program}</div>\n\
+         <div><h3>Theirs: what its machine did to it</h3>\n{machine}</div>\n</div>\n</section>\n",
+        own_times(results)
     )
+}
+
+fn own_times(results: &Results) -> String {
+    let testimony = &results.testimony;
+    let row = |name: &str, says: &str, shown: [String; 3]| {
+        let cells = shown.map(|shown| number(&shown)).concat();
+        format!("<tr><th>{name}<small>{says}</small></th>{cells}</tr>\n")
+    };
+    let three =
+        |times: &Distribution| [quantile(times, 0.5), quantile(times, 0.99), longest(times)];
+    let turn = [testimony.turn_p99_ms, testimony.longest_turn_ms].map(|ms| time(ms * 1e6));
+    let [turn_p99, longest_turn] = turn;
+    let rows = [
+        row("lateness", "of sends that a connection was free for", three(&testimony.lateness)),
+        row("handling", "from the kernel's word to a reply's turn", three(&testimony.handling)),
+        row("turn", "once round the loop", [NONE.into(), turn_p99, longest_turn]),
+    ];
+    table(&[("", ""), ("p50", "n"), ("p99", "n"), ("longest", "n")], &rows.concat())
 }
 
 fn limits(limits: &BTreeMap<String, u64>) -> String {

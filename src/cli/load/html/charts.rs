@@ -123,7 +123,8 @@ fn values(canvas: &mut Canvas, times: &Distribution, across: &Axis, up: &Axis) {
 /// Requests a second, what was planned, and when there were errors.
 pub(super) fn throughput(results: &Results) -> String {
     let errors: u64 = results.series.slices.iter().map(|slice| slice.errors).sum();
-    let most = columns(&results.series, usize::MAX).iter().map(Column::rate).fold(0.0, f64::max);
+    let most = results.series.slices.iter().map(|slice| slice.requests).max().unwrap_or(0) as f64;
+    let most = most * 1000.0 / results.series.slice_ms as f64;
     let about = format!("At most {} requests a second; {}.", rate(most), things(errors, "error"));
     draw("Throughput over time", &about, |size| {
         let columns = columns(&results.series, size.columns());
@@ -182,6 +183,8 @@ pub(super) fn heat_map(results: &Results) -> String {
         let mut canvas = Canvas::new(size, 380.0, 42.0, 26.0);
         let across = time_across(&mut canvas, results, "latency");
         let up = canvas.up(Scale::Linear, low as f64, high as f64 + 1.0);
+        let ticks = log_ticks(lower_ns(low).max(500.0), lower_ns(high + 1), 16);
+        canvas.rows(ticks.into_iter().map(|ns| (up.at(position(ns)), bare(&time(ns)))));
         let most = columns.iter().flat_map(|column| column.latency).max().unwrap_or(1);
         for column in &columns {
             for (band, &number) in column.latency.iter().enumerate().filter(|(_, n)| **n > 0) {
@@ -191,8 +194,6 @@ pub(super) fn heat_map(results: &Results) -> String {
                 canvas.rect(&class, x, y, &cell_says(size, column, band, number));
             }
         }
-        let ticks = log_ticks(lower_ns(low).max(500.0), lower_ns(high + 1), 16);
-        canvas.rows(ticks.into_iter().map(|ns| (up.at(position(ns)), bare(&time(ns)))));
         canvas
     })
 }
@@ -318,8 +319,13 @@ fn time_across(canvas: &mut Canvas, results: &Results, name: &str) -> Axis {
     let across = canvas.across(Scale::Linear, 0.0, end);
     canvas.name(name);
     let most = ((canvas.right - canvas.left) / 64.0) as usize;
-    let label =
-        |s: f64| if s >= 120.0 { format!("{}\u{a0}min", s / 60.0) } else { format!("{s}\u{a0}s") };
+    let (unit, name) = match end {
+        10_800.0.. => (3600.0, "h"),
+        180.0.. => (60.0, "min"),
+        _ => (1.0, "s"),
+    };
+    // Tenths of a second are not exact, and would be shown so.
+    let label = |s: f64| format!("{}\u{a0}{name}", (s / unit * 1e6).round() / 1e6);
     canvas.columns(second_ticks(end, most).into_iter().map(|s| (across.at(s), label(s))), false);
     for (name, from, to) in
         [("connecting", 0.0, connected), ("warm-up", connected, from), ("after", to, end)]

@@ -2,8 +2,8 @@
 //! pixel where the page has room.
 use std::fmt::Write;
 
-/// Of the characters in a chart: most are narrower.
-const CHARACTER: f64 = 6.6;
+/// Of the characters in a chart, digits in a wide font: most are narrower.
+const CHARACTER: f64 = 7.6;
 const LINE: f64 = 14.0;
 
 /// Each chart is drawn twice, and the style shows the one that suits: text that is shrunk with its
