@@ -34,7 +34,7 @@ pub(super) fn percentiles(results: &Results) -> String {
         let up = time_axis(&canvas, &[Some(latency), service]);
         canvas.name("latency");
         let tens = log_ticks(10.0, across.high(), 0);
-        let ticks = [1.0, 2.0].into_iter().chain(tens).map(|n| (across.at(n), percent(n)));
+        let ticks = [2.0].into_iter().chain(tens).map(|n| (across.at(n), percent(n)));
         canvas.columns(ticks, true);
         canvas.rows(
             log_ticks(up.low(), up.high(), 12).into_iter().map(|ns| (up.at(ns), bare(&time(ns)))),
@@ -59,7 +59,6 @@ fn service(results: &Results) -> Option<&Distribution> {
 fn percent(one_in: f64) -> String {
     // Not by subtracting, which shows 99.99899999999999.
     let number = match one_in.log10().round() as usize {
-        0 if one_in < 2.0 => "0".to_string(),
         0 => "50".to_string(),
         1 => "90".to_string(),
         2 => "99".to_string(),
