@@ -228,8 +228,8 @@ fn quantiles(results: &Results) -> String {
     let names: Vec<(&str, &str)> =
         [("", "")].into_iter().chain(shown().map(|(name, _)| (name, "n"))).collect();
     format!(
-        "<section>\n<h2>Times</h2>\n{}<p class='soft'>Latency counts from the {}, first byte{} from \
-         the sending, connect from the first system call. Slanted: measured too few times to \
+        "<section>\n<h2>Times</h2>\n{}<p class='soft'>Latency counts from the {}, first byte{} \
+         from the sending, connect from the first system call. Slanted: measured too few times to \
          tell it from the longest.</p>\n</section>\n",
         table(&names, &rows),
         if is_open { "planned time" } else { "sending" },
@@ -363,8 +363,8 @@ fn testimony(results: &Results) -> String {
         ("limits met", met, &limits(&testimony.limits)),
     ]);
     format!(
-        "<section>\n<h2>The generator's testimony</h2>\n<p class='soft'>How much of these times may \
-         not be the target's.</p>\n<div class='two'>\n\
+        "<section>\n<h2>The generator's testimony</h2>\n<p class='soft'>How much of these times \
+         may not be the target's.</p>\n<div class='two'>\n\
          <div><h3>Ours: what the program did</h3>\n{}{program}</div>\n\
          <div><h3>Theirs: what its machine did to it</h3>\n{machine}</div>\n</div>\n</section>\n",
         own_times(results)

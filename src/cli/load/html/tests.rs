@@ -83,7 +83,7 @@ fn stalled() -> Results {
         let slice = &mut results.series.slices[slice.min(SLICES)];
         slice.requests += 1;
         *slice.latency.entry(bands::band(latency) as u8).or_default() += 1;
-        if planned >= 2.0 && planned < 30.5 {
+        if (2.0..30.5).contains(&planned) {
             results.requests += 1;
             results.latency.record_ns(latency);
             results.service.record_ns(service);
