@@ -115,7 +115,7 @@ impl Clients {
         let mut met = false;
         while let Some(id) = reactor.net().dialed() {
             let addr = reactor.net().addr(id).expect("nobody was dialed");
-            let layered = reactor.protocol().accounts[&addr].is_layered();
+            let layered = reactor.protocol().accounts[&addr].layered;
             self.add(id, addr, layered);
             met = true;
         }
@@ -142,13 +142,8 @@ impl Clients {
     }
 
     fn ask_from_elsewhere(reactor: &mut World) {
-        let handle = reactor.handle();
-        for _ in 0..1 + reactor.protocol().dice.below(4) {
-            let server = reactor.protocol();
-            let number = server.jobs_sent;
-            server.jobs_sent += 1;
-            handle.run(move |server, hub| server.job(number, hub)).expect("the reactor is here");
-        }
+        let count = 1 + reactor.protocol().dice.below(4);
+        reactor.protocol().ask_for_jobs(count);
     }
 
     /// An event for a connection that may be gone, or may never have been.
@@ -207,6 +202,7 @@ impl Clients {
                 "{addr} {id}: {unsent} unsent, and room for {room}"
             );
         }
+        assert_eq!(reactor.protocol().jobs_left(), 0, "jobs wait, and nobody runs them");
         let (waiting, stopping) = (reactor.net().waiting(), reactor.hub().is_stopping());
         let full = reactor.hub().len() >= reactor.hub().config().conns_max;
         assert!(waiting == 0 || full || stopping, "{waiting} could be accepted");
