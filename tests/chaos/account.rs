@@ -50,6 +50,22 @@ pub struct Account {
     pub quiet: Option<(u32, Duration)>,
 }
 
+/// How things stood before something was sent.
+pub struct Sending {
+    unsent: usize,
+    full: bool,
+    /// What all hold, where that has a limit.
+    memory: usize,
+}
+
+impl Sending {
+    pub fn to(peer: &mut Peer) -> Self {
+        let limited = peer.hub().config().memory_max < MEMORY_MANY;
+        let memory = if limited { peer.hub().stats().memory } else { 0 };
+        Self { unsent: peer.unsent(), full: peer.is_full(), memory }
+    }
+}
+
 pub const OVERFLOW: &[&str] = &["output overflow"];
 pub const MEMORY: &[&str] = &["out of memory"];
 pub const FAULT: &[&str] = &["fault"];
@@ -123,19 +139,23 @@ impl Account {
     }
 
     /// The watermark was crossed, or not; and what is above the hard limit, or is too much for
-    /// all, ends it. `unsent` and `memory` are from before it was sent `more`.
-    pub fn was_sent(&mut self, peer: &mut Peer, unsent: usize, was_full: bool, more: usize) {
+    /// all, ends it.
+    pub fn was_sent(&mut self, peer: &mut Peer, before: &Sending, more: usize) {
         let id = peer.id();
         let config = peer.hub().config().clone();
-        let too_much = unsent + more > config.output_max;
+        let unsent = before.unsent + more;
+        let too_much = unsent > config.output_max;
         if peer.to(id).is_none() {
-            assert!(too_much || config.memory_max < MEMORY_MANY, "below every limit");
+            // A block is at least a kibibyte, and not twice what was wanted, which is what waits or
+            // twice the block before.
+            let memory = 3 * before.memory + 2 * unsent + 2048;
+            assert!(too_much || memory > config.memory_max, "below every limit");
             self.doomed.get_or_insert(if too_much { OVERFLOW } else { MEMORY });
             return;
         }
         assert!(!too_much, "output_max");
-        let crossed = unsent + more > config.output_high;
-        assert_eq!(peer.is_full(), was_full || crossed, "full when the watermark is crossed");
+        let crossed = unsent > config.output_high;
+        assert_eq!(peer.is_full(), before.full || crossed, "full when the watermark is crossed");
         self.full |= crossed;
     }
 

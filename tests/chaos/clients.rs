@@ -33,6 +33,8 @@ struct Client {
     got: usize,
     /// Nobody listened any more when it came.
     too_late: bool,
+    /// When it saw that it would not be let in.
+    turned_away: Option<Duration>,
     /// What the server had read of it when it began to linger.
     lingers_at: Option<usize>,
 }
@@ -50,7 +52,7 @@ impl Clients {
         };
         match action {
             0 | 1 => self.connect(reactor),
-            2 => (0..4).for_each(|_| self.connect(reactor)),
+            2 => self.crowd(reactor),
             22 => Self::ask_from_elsewhere(reactor),
             23 => {
                 let ms = reactor.protocol().dice.below(50) as u64;
@@ -64,6 +66,11 @@ impl Clients {
                 }
             }
         }
+    }
+
+    /// Some come at once.
+    pub fn crowd(&mut self, reactor: &mut World) {
+        (0..4).for_each(|_| self.connect(reactor));
     }
 
     fn act_of(&mut self, reactor: &mut World, index: usize, action: usize) {
@@ -119,6 +126,7 @@ impl Clients {
             wire: Envelope::default(),
             got: 0,
             too_late,
+            turned_away: None,
             lingers_at: None,
         });
     }
@@ -175,6 +183,7 @@ impl Clients {
         for &index in &self.active {
             let client = &mut self.all[index];
             client.is_not_heard_for_ever(reactor);
+            client.notes_a_closed_door(reactor);
             let looks = reactor.net().looks_owed(client.id);
             if looks == 0 {
                 continue;
@@ -329,6 +338,13 @@ impl Client {
         }
     }
 
+    fn notes_a_closed_door(&mut self, reactor: &mut World) {
+        let known = reactor.protocol().accounts.contains_key(&self.addr);
+        if !known && self.turned_away.is_none() && reactor.net().sees_reset(self.id) {
+            self.turned_away = Some(reactor.hub().now());
+        }
+    }
+
     /// Whoever came before a stop is let in, but for limits, faults, and the end of patience.
     fn was_turned_away_justly(&self, reactor: &mut World) {
         let config = reactor.hub().config().clone();
@@ -338,7 +354,8 @@ impl Client {
             return;
         }
         let (now, stops) = (reactor.hub().now(), &reactor.protocol().stops);
-        let impatient = stops.len() > 1 || stops.iter().any(|&at| now >= at + config.grace);
+        let then = self.turned_away.unwrap_or(now);
+        let impatient = stops.len() > 1 || stops.iter().any(|&at| then >= at + config.grace);
         assert!(impatient, "{} came in time, and was turned away", self.addr);
     }
 }

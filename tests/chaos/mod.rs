@@ -78,6 +78,7 @@ pub fn run(sim: Sim, mut dice: Dice, steps: usize) -> Outcome {
         clients.act(reactor);
         if stop_at == Some(step) {
             let now = reactor.hub().now();
+            clients.crowd(reactor); // they wait at the door
             reactor.protocol().note_stop(now);
             reactor.hub().stop();
         }

@@ -14,7 +14,7 @@ use charkh::{
 };
 
 use super::{
-    account::{Account, FAULT, INPUT},
+    account::{Account, FAULT, INPUT, Sending},
     dice::Dice,
     envelope::Envelope,
 };
@@ -217,7 +217,7 @@ impl Server {
     ) {
         let id = peer.id();
         let was_alive = peer.to(id).is_some();
-        let (unsent, was_full) = (peer.unsent(), peer.is_full());
+        let before = Sending::to(peer);
         let sent = send(peer);
         let is_alive = peer.to(id).is_some();
         let account = self.account(peer.addr());
@@ -225,7 +225,7 @@ impl Server {
             account.promised.extend(bytes);
         }
         if was_alive && (sent || !is_alive) {
-            account.was_sent(peer, unsent, was_full, bytes.len());
+            account.was_sent(peer, &before, bytes.len());
         } else {
             assert!(!was_alive || account.closing || account.finishing, "not sent");
         }
