@@ -71,7 +71,9 @@ pub struct Config {
     /// it fits. Up to a mebibyte of spare blocks is kept beside it. Default 1 GiB.
     pub memory_max: usize,
 
-    /// How long a connection may go without a byte, either way. Default: for ever.
+    /// How long a connection may go without a byte, either way. As long as
+    /// [`first_byte`](Config::first_byte) is waited for, what is sent does not count. Default: for
+    /// ever.
     pub idle: Option<Duration>,
     /// How long an accepted connection may take to send its first byte. Default: for ever.
     pub first_byte: Option<Duration>,

@@ -701,7 +701,8 @@ impl Hub {
         let now = self.stamp();
         let conn = &mut self.conns[slot as usize];
         // Where the peer's first byte is waited for, that clock runs from the beginning.
-        if n > 0 && (conn.heard() || self.config.first_byte.is_none()) {
+        let waited_for = !conn.heard() && conn.listener != Conn::OUTBOUND;
+        if n > 0 && !(waited_for && self.config.first_byte.is_some()) {
             conn.active = now;
         }
         if !conn.has_unsent() {

@@ -615,6 +615,7 @@ mod tests {
             let kept = (n + 1).min(8);
             assert_eq!(values(&trace), (n + 1 - kept..=n).collect::<Vec<_>>());
             assert_eq!((trace.len() as u64, trace.lost()), (kept, n + 1 - kept));
+            assert!(!trace.is_empty());
         }
     }
 
@@ -723,11 +724,18 @@ mod tests {
             (What::Read, 1, 1, 2, 1),
             (What::Read, 1, 1, 1, 2),
         ];
-        let mut all: Vec<u64> = others.map(|other| hash(4, other)).to_vec();
+        // Alike but for a bit that another part has in the same place of the mixture.
+        let covered = [
+            (What::Turn, 2, 0, 1, 0),
+            (What::Turn, 1 << 20 | 2, 0, 1, 0),
+            (What::Turn, 4, 0, 0, 1),
+            (What::Turn, 1 << 48 | 4, 0, 0, 1),
+        ];
+        let mut all: Vec<u64> = others.iter().chain(&covered).map(|&one| hash(4, one)).collect();
         all.push(usual);
         all.sort_unstable();
         all.dedup();
-        assert_eq!(all.len(), 6);
+        assert_eq!(all.len(), 10);
     }
 
     #[test]
@@ -769,5 +777,35 @@ mod tests {
             on(&(track("e", new) + "4.500,"), "#4.10", r#""open":true"#),
         ];
         assert_eq!(events, expected);
+    }
+
+    #[test]
+    fn a_chrome_trace_says_how_much_and_why() {
+        let mut trace = Trace::new(64, NAMES);
+        for (what, value) in [
+            (What::Read, 5),
+            (What::Write, 6),
+            (What::ReadError, 7),
+            (What::WriteError, 8),
+            (What::Deadline, 1),
+            (What::Connect, 0),
+        ] {
+            trace.note(what, 3, 9, value);
+        }
+        let mut text = Vec::new();
+        trace.write_chrome(&mut text).unwrap();
+        let text = String::from_utf8(text).unwrap();
+        let args = |line: &str| line.split_once("\"args\":").map(|(_, args)| args.to_string());
+        let notes = text.lines().filter(|line| line.contains(r#""ph":"n""#));
+        let args: Vec<String> = notes.filter_map(args).collect();
+        let expected = [
+            r#"{"bytes":5}},"#,
+            r#"{"bytes":6}},"#,
+            r#"{"error":7}},"#,
+            r#"{"error":8}},"#,
+            r#"{"reason":"aborted"}},"#,
+            "{}},",
+        ];
+        assert_eq!(args, expected);
     }
 }

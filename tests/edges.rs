@@ -549,6 +549,29 @@ fn the_first_byte_is_awaited_whatever_is_said_to_the_peer() {
     }
 }
 
+/// Nobody waits for the first byte of a peer that was dialed, so what it is sent is a byte that
+/// moves.
+#[test]
+fn a_peer_that_was_dialed_is_not_idle_while_it_is_sent_something() {
+    let mut script = on_data(swallow);
+    script.open = Box::new(|peer| {
+        peer.wake_in(10 * MS);
+        peer.deadline_in(200 * MS);
+        Ok(())
+    });
+    script.timer = Box::new(|peer| {
+        peer.send(b"news");
+        peer.wake_in(10 * MS);
+        Ok(())
+    });
+    let diary = script.diary.clone();
+    let limits = Config { first_byte: Some(50 * MS), ..Config::default() };
+    let mut reactor = world(script, 1, Config { idle: Some(60 * MS), ..limits });
+    reactor.hub().connect(SocketAddr::from(([127, 0, 0, 1], 2)));
+    settle(&mut reactor);
+    assert_eq!(diary.lines().last().unwrap(), "deadline");
+}
+
 #[test]
 fn sending_says_whether_it_was_taken() {
     let payload: Arc<[u8]> = vec![b's'; 65].into();

@@ -109,9 +109,24 @@ impl Clock {
         self.0.fetch_add(by.as_nanos() as u64, Ordering::Relaxed);
     }
 
-    fn now(&self) -> Duration {
+    /// What it says.
+    pub fn now(&self) -> Duration {
         Duration::from_nanos(self.0.load(Ordering::Relaxed))
     }
+}
+
+/// What has gone through the server's end of one connection.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+#[non_exhaustive]
+pub struct Moved {
+    /// Bytes that it has read.
+    pub read: usize,
+    /// When it last read a byte, and when one of its own was last taken.
+    pub read_at: Option<Duration>,
+    /// See [`read_at`](Moved::read_at).
+    pub written_at: Option<Duration>,
+    /// It has read the client's end.
+    pub end_read: bool,
 }
 
 /// The seeded world.
@@ -203,7 +218,7 @@ struct Pipe {
     arrived: VecDeque<u8>,
     fin_sent: bool,
     fin_arrived: bool,
-    fin_read: bool,
+    moved: Moved,
     reset_by_client: bool,
     /// A fault took bytes of it, or all of it.
     harmed: bool,
@@ -347,10 +362,13 @@ impl Sim {
     pub fn send(&mut self, client: ClientId, bytes: &[u8]) {
         self.settle(client.0);
         let pipe = &mut self.pipes[client.0];
+        if pipe.fin_sent || pipe.reset_by_client {
+            return;
+        }
         if pipe.state() >= CLOSED {
             pipe.reset_by_server = true;
             pipe.to_client.clear();
-        } else if !pipe.fin_sent && !pipe.reset_by_client {
+        } else {
             pipe.in_flight.extend(bytes);
             pipe.sent += bytes.len();
         }
@@ -470,6 +488,11 @@ impl Sim {
     /// How often each kind of fault has struck, in the order of [`Faults::NAMES`].
     pub fn struck(&self) -> [u64; Faults::KINDS] {
         self.struck.counts
+    }
+
+    /// What the server has read of this client, and written to it, and when.
+    pub fn moved(&self, client: ClientId) -> Moved {
+        self.pipes[client.0].moved
     }
 
     /// Streams that the server holds.
@@ -650,7 +673,7 @@ impl Sim {
         let token = pipe.token?;
         let failed = pipe.reset_by_client || pipe.dial == Some(Dial::Refused);
         let something = !pipe.arrived.is_empty() || pipe.fin_arrived || pipe.reset_by_client;
-        if something && (pipe.reset_by_client || !pipe.fin_read) {
+        if something && (pipe.reset_by_client || !pipe.moved.end_read) {
             pipe.owed.get_or_insert(looks);
         }
         // As epoll does: an edge tells all that is so, not only what changed.
@@ -750,7 +773,7 @@ impl Sim {
             return match pipe {
                 pipe if pipe.reset_by_client => Err(ErrorKind::ConnectionReset.into()),
                 pipe if pipe.fin_arrived => {
-                    pipe.fin_read = true;
+                    pipe.moved.end_read = true;
                     Ok(0)
                 }
                 _ => Err(ErrorKind::WouldBlock.into()),
@@ -765,6 +788,8 @@ impl Sim {
         for (to, from) in into.iter_mut().zip(pipe.arrived.drain(..n)) {
             *to = from;
         }
+        pipe.moved.read += n;
+        pipe.moved.read_at = Some(self.clock.now());
         if short && n < arrived {
             pipe.edge_in = true;
         }
@@ -801,7 +826,11 @@ impl Sim {
             pipe.edge_out |= n == part && pipe.room() > 0;
             pipe.blocked |= pipe.room() == 0;
         }
-        if n == 0 { Err(ErrorKind::WouldBlock.into()) } else { Ok(n) }
+        if n == 0 {
+            return Err(ErrorKind::WouldBlock.into());
+        }
+        pipe.moved.written_at = Some(self.clock.now());
+        Ok(n)
     }
 }
 

@@ -1,7 +1,13 @@
 //! The outside of the chaos: clients that are rude, and what is asked of the server from there.
-use std::net::{Ipv6Addr, SocketAddr};
+use std::{
+    net::{Ipv6Addr, SocketAddr},
+    time::Duration,
+};
 
-use charkh::net::{ClientId, Event, Token};
+use charkh::{
+    WhenFull,
+    net::{ClientId, Event, Token, sim::Moved},
+};
 
 use super::{World, envelope::Envelope, server::byte_of};
 
@@ -25,6 +31,12 @@ struct Client {
     wire: Envelope,
     /// How much of what the server promised has come.
     got: usize,
+    /// Nobody listened any more when it came.
+    too_late: bool,
+    /// When it saw that it would not be let in.
+    turned_away: Option<Duration>,
+    /// What the server had read of it when it began to linger.
+    lingers_at: Option<usize>,
 }
 
 /// Active at a time.
@@ -40,11 +52,11 @@ impl Clients {
         };
         match action {
             0 | 1 => self.connect(reactor),
-            2 => (0..4).for_each(|_| self.connect(reactor)),
+            2 => self.crowd(reactor),
             22 => Self::ask_from_elsewhere(reactor),
             23 => {
                 let ms = reactor.protocol().dice.below(50) as u64;
-                reactor.net().clock().advance(std::time::Duration::from_millis(ms));
+                reactor.net().clock().advance(Duration::from_millis(ms));
             }
             24 => Self::say_something_stale(reactor),
             25 if reactor.protocol().dice.one_in(4) => self.clog(reactor),
@@ -54,6 +66,11 @@ impl Clients {
                 }
             }
         }
+    }
+
+    /// Some come at once.
+    pub fn crowd(&mut self, reactor: &mut World) {
+        (0..4).for_each(|_| self.connect(reactor));
     }
 
     fn act_of(&mut self, reactor: &mut World, index: usize, action: usize) {
@@ -93,10 +110,11 @@ impl Clients {
             }
         };
         let id = reactor.net().client_from(addr, usize::from(layered));
-        self.add(id, addr, layered);
+        self.add(reactor, id, addr, layered);
     }
 
-    fn add(&mut self, id: ClientId, addr: SocketAddr, layered: bool) {
+    fn add(&mut self, reactor: &mut World, id: ClientId, addr: SocketAddr, layered: bool) {
+        let too_late = reactor.net().sees_reset(id);
         self.active.push(self.all.len());
         self.all.push(Client {
             id,
@@ -107,6 +125,9 @@ impl Clients {
             finished: false,
             wire: Envelope::default(),
             got: 0,
+            too_late,
+            turned_away: None,
+            lingers_at: None,
         });
     }
 
@@ -115,8 +136,8 @@ impl Clients {
         let mut met = false;
         while let Some(id) = reactor.net().dialed() {
             let addr = reactor.net().addr(id).expect("nobody was dialed");
-            let layered = reactor.protocol().accounts[&addr].is_layered();
-            self.add(id, addr, layered);
+            let layered = reactor.protocol().accounts[&addr].layered;
+            self.add(reactor, id, addr, layered);
             met = true;
         }
         met
@@ -142,13 +163,8 @@ impl Clients {
     }
 
     fn ask_from_elsewhere(reactor: &mut World) {
-        let handle = reactor.handle();
-        for _ in 0..1 + reactor.protocol().dice.below(4) {
-            let server = reactor.protocol();
-            let number = server.jobs_sent;
-            server.jobs_sent += 1;
-            handle.run(move |server, hub| server.job(number, hub)).expect("the reactor is here");
-        }
+        let count = 1 + reactor.protocol().dice.below(4);
+        reactor.protocol().ask_for_jobs(count);
     }
 
     /// An event for a connection that may be gone, or may never have been.
@@ -163,8 +179,11 @@ impl Clients {
 /// What must hold.
 impl Clients {
     /// After every turn: nobody waits for more than two.
-    pub fn ask(&self, reactor: &mut World) {
-        for client in self.active.iter().map(|&index| &self.all[index]) {
+    pub fn ask(&mut self, reactor: &mut World) {
+        for &index in &self.active {
+            let client = &mut self.all[index];
+            client.is_not_heard_for_ever(reactor);
+            client.notes_a_closed_door(reactor);
             let looks = reactor.net().looks_owed(client.id);
             if looks == 0 {
                 continue;
@@ -207,6 +226,7 @@ impl Clients {
                 "{addr} {id}: {unsent} unsent, and room for {room}"
             );
         }
+        assert_eq!(reactor.protocol().jobs_left(), 0, "jobs wait, and nobody runs them");
         let (waiting, stopping) = (reactor.net().waiting(), reactor.hub().is_stopping());
         let full = reactor.hub().len() >= reactor.hub().config().conns_max;
         assert!(waiting == 0 || full || stopping, "{waiting} could be accepted");
@@ -249,12 +269,15 @@ impl Clients {
             let (sent, harmed) = (reactor.net().sent(id), reactor.net().was_harmed(id));
             let Some(account) = reactor.protocol().accounts.get(&addr) else {
                 assert_eq!(client.got, 0, "a stranger spoke to {addr}");
+                client.was_turned_away_justly(reactor);
                 continue;
             };
             let ended = account.ended.expect("it ended");
             if ended == "broken" {
                 assert!(reset || harmed, "{addr} broke by itself");
             }
+            client.was_ended_justly(reactor, ended);
+            let account = &reactor.protocol().accounts[&addr];
             if ended == "closed" && !reset && !refused {
                 assert_eq!(client.got, account.promised.len(), "{addr} lost its last bytes");
             }
@@ -266,6 +289,74 @@ impl Clients {
                 None => {}
             }
         }
+    }
+}
+
+/// What must hold of one of them.
+impl Client {
+    /// What is thrown away while lingering has a limit, give or take one read.
+    fn is_not_heard_for_ever(&mut self, reactor: &mut World) {
+        let Some(account) = reactor.protocol().accounts.get(&self.addr) else { return };
+        if account.linger_by.is_none() || account.ended.is_some() {
+            return; // it does not linger
+        }
+        let read = reactor.net().moved(self.id).read;
+        let since = *self.lingers_at.get_or_insert(read);
+        let config = reactor.hub().config();
+        let max = config.linger_bytes as usize + config.read_max;
+        assert!(read - since <= max, "{} is heard and heard while it lingers", self.addr);
+    }
+
+    /// A deadline that bytes have moved was kept; a close waits for the client's end, as long as
+    /// it may; and a reset is for whoever takes nothing, or was too slow to end.
+    fn was_ended_justly(&self, reactor: &mut World, ended: &str) {
+        // Others had the processor between a call and the reading of the clock that counts for it.
+        const SLACK: Duration = Duration::from_millis(100);
+        let config = reactor.hub().config().clone();
+        let Moved { read, read_at, written_at, end_read, .. } = reactor.net().moved(self.id);
+        let [reset, harmed] = [reactor.net().sees_reset(self.id), reactor.net().was_reset(self.id)];
+        let (addr, account) = (self.addr, &reactor.protocol().accounts[&self.addr]);
+        let dialed = addr.port() >= 20_000;
+        let kept = |moved: Option<Duration>, patience: Option<Duration>| {
+            let until = moved.zip(patience).map(|(moved, patience)| moved + patience);
+            until.is_some_and(|until| account.ended_at + SLACK < until)
+        };
+        let lingered = account.closing
+            && (account.ended_at >= account.closed_at + config.linger
+                || read > config.linger_bytes as usize);
+        match ended {
+            // Where a first byte is waited for, nothing else counts.
+            "idle" if read == 0 && config.first_byte.is_some() && !dialed => {}
+            "idle" => assert!(!kept(read_at.max(written_at), config.idle), "{addr} was not idle"),
+            "write stalled" => assert!(!kept(written_at, config.write_stall), "{addr} took bytes"),
+            "first byte" => assert_eq!(read, 0, "{addr} had said something"),
+            "closed" if account.opened && !harmed => {
+                assert!(end_read || lingered, "{addr} was not waited for");
+                assert!(!reset || lingered, "{addr} was reset, and had done nothing");
+            }
+            _ => {}
+        }
+    }
+
+    fn notes_a_closed_door(&mut self, reactor: &mut World) {
+        let known = reactor.protocol().accounts.contains_key(&self.addr);
+        if !known && self.turned_away.is_none() && reactor.net().sees_reset(self.id) {
+            self.turned_away = Some(reactor.hub().now());
+        }
+    }
+
+    /// Whoever came before a stop is let in, but for limits, faults, and the end of patience.
+    fn was_turned_away_justly(&self, reactor: &mut World) {
+        let config = reactor.hub().config().clone();
+        let limited = config.when_full == WhenFull::Refuse || config.conns_per_ip.is_some();
+        let reset = reactor.net().sees_reset(self.id);
+        if !reset || self.too_late || limited || reactor.net().was_harmed(self.id) {
+            return;
+        }
+        let (now, stops) = (reactor.hub().now(), &reactor.protocol().stops);
+        let then = self.turned_away.unwrap_or(now);
+        let impatient = stops.len() > 1 || stops.iter().any(|&at| then >= at + config.grace);
+        assert!(impatient, "{} came in time, and was turned away", self.addr);
     }
 }
 

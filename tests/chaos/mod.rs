@@ -10,14 +10,17 @@ use charkh::{
     net::{Net, Sim},
 };
 
+mod account;
 mod clients;
 mod dice;
 mod envelope;
+mod promises;
 mod server;
 
 use clients::Clients;
 pub use dice::Dice;
 use envelope::Envelope;
+use promises::Before;
 use server::Server;
 
 type World = Reactor<Server, Sim>;
@@ -35,13 +38,32 @@ pub struct Outcome {
 /// lingering, connects that nobody answers, and the grace of a stop.
 const OVER_WITHIN: Duration = Duration::from_secs(4);
 
+/// A world that is asked for by itself, because it fails, tells what its wheel did last.
+struct Witness(World);
+
+impl Drop for Witness {
+    fn drop(&mut self) {
+        const LAST: usize = 20;
+        if std::thread::panicking() && std::env::var_os("CHARKH_SEED").is_some() {
+            eprintln!("{} turns, and the last that was done:", self.0.hub().stats().turns);
+            let trace = self.0.hub().trace();
+            let shown = trace.iter().skip(trace.len().saturating_sub(LAST));
+            shown.for_each(|record| eprintln!("  {record}"));
+        }
+    }
+}
+
 /// A whole run, of so many things that the outside does (fewer if the dice run out), a turn after
 /// each.
 pub fn run(sim: Sim, mut dice: Dice, steps: usize) -> Outcome {
     let config = limits(&mut dice);
     let stop_at = dice.one_in(4).then(|| dice.below(steps));
-    let server = Server::new(dice, &config);
-    let mut reactor = Reactor::with(server, sim, config).expect("these limits are sound");
+    let server = Server::new(dice, &config, sim.clock());
+    let reactor = Reactor::with(server, sim, config).expect("these limits are sound");
+    let mut witness = Witness(reactor);
+    let reactor = &mut witness.0;
+    let handle = reactor.handle();
+    reactor.protocol().handle = Some(handle);
     for layered in [false, true] {
         let listening = reactor.listen("127.0.0.1:1").expect("this world has every address");
         if layered {
@@ -53,15 +75,16 @@ pub fn run(sim: Sim, mut dice: Dice, steps: usize) -> Outcome {
         if reactor.is_done() || reactor.protocol().dice.are_spent() {
             break;
         }
-        clients.act(&mut reactor);
+        clients.act(reactor);
         if stop_at == Some(step) {
             let now = reactor.hub().now();
-            reactor.protocol().stops.push(now);
+            clients.crowd(reactor); // they wait at the door
+            reactor.protocol().note_stop(now);
             reactor.hub().stop();
         }
-        turn(&mut reactor, &mut clients);
+        turn(reactor, &mut clients);
     }
-    finish(&mut reactor, &mut clients);
+    finish(reactor, &mut clients);
     let stats = reactor.hub().stats();
     Outcome { hash: reactor.hub().trace().hash(), ended: stats.ended, turns: stats.turns }
 }
@@ -103,15 +126,20 @@ fn limits(dice: &mut Dice) -> Config {
 
 /// A turn, and the questions after it. `false` if nothing can happen any more.
 fn turn(reactor: &mut World, clients: &mut Clients) -> bool {
-    let before = reactor.hub().stats();
+    let before = Before::of(reactor);
     match reactor.turn() {
         Ok(()) => {
-            within_limits(reactor, &before);
+            within_limits(reactor, &before.stats);
+            promises::ask(reactor, &before);
             clients.ask(reactor);
             true
         }
         Err(e) if e.kind() == std::io::ErrorKind::Deadlock => {
-            assert_eq!(reactor.hub().stats().turns, before.turns, "something ran after the sleep");
+            assert_eq!(
+                reactor.hub().stats().turns,
+                before.stats.turns,
+                "something ran after the sleep"
+            );
             clients.ask_the_sleeper(reactor);
             false
         }

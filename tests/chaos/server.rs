@@ -8,11 +8,16 @@ use std::{
 };
 
 use charkh::{
-    Config, ConnId, Hub, Input, Peer, Protocol, Reason, Result,
+    Config, ConnId, Handle, Hub, Input, Peer, Protocol, Reason, Result,
     codec::{Decode, Status},
+    net::Clock,
 };
 
-use super::{dice::Dice, envelope::Envelope};
+use super::{
+    account::{Account, FAULT, INPUT, Sending},
+    dice::Dice,
+    envelope::Envelope,
+};
 
 /// The byte that the client of this address sends in this place.
 pub fn byte_of(client: SocketAddr, place: usize) -> u8 {
@@ -28,122 +33,24 @@ pub struct Server {
     next_port: u16,
     pub alive: BTreeSet<ConnId>,
     dialing: BTreeSet<ConnId>,
+    /// The addresses of both.
+    addrs: BTreeMap<ConnId, SocketAddr>,
     /// Of every connection that ever was, by the other end's address.
     pub accounts: BTreeMap<SocketAddr, Account>,
     pub opened: u64,
     pub closed: u64,
     pub jobs_sent: u64,
     jobs_run: u64,
+    /// The door for threads is open to callbacks too.
+    pub handle: Option<Handle<Server>>,
     tick_at: Option<Duration>,
+    /// After which it is late.
+    pub tick_by: Option<Duration>,
     /// When it was asked to stop.
     pub stops: Vec<Duration>,
     pub turn: u64,
-    conns_max: usize,
-    input_max: usize,
-    read_max: usize,
-    frames_max: u32,
-    output_max: usize,
-}
-
-/// What the server knows of one connection, and what it promised.
-pub struct Account {
-    pub id: ConnId,
-    layered: bool,
-    opened: bool,
-    taken: usize,
-    /// Offered, and not taken.
-    left: usize,
-    pub promised: Vec<u8>,
-    pub paused: bool,
-    pub both_ways: bool,
-    pub closing: bool,
-    finishing: bool,
-    told: bool,
-    /// It has left whole frames, by its own will.
-    broke_off: bool,
-    /// All that the client had sent when its end came.
-    pub whole: Option<usize>,
-    /// The last turn in which it was called, or had a reason not to be.
-    pub changed: u64,
-    wake_at: Option<Duration>,
-    deadline: Option<Duration>,
-    begun: Duration,
-    heard: Option<Duration>,
-    /// What has ended it; nothing later may claim that.
-    doomed: Option<&'static [&'static str]>,
-    /// The name of its reason.
-    pub ended: Option<&'static str>,
-}
-
-const FULL: &[&str] = &["output overflow", "out of memory"];
-const FAULT: &[&str] = &["fault"];
-const INPUT: &[&str] = &["input overflow"];
-
-impl Account {
-    fn new(id: ConnId, now: Duration) -> Self {
-        Self {
-            id,
-            layered: false,
-            opened: false,
-            taken: 0,
-            left: 0,
-            promised: Vec::new(),
-            paused: false,
-            both_ways: false,
-            closing: false,
-            finishing: false,
-            told: false,
-            broke_off: false,
-            whole: None,
-            changed: 0,
-            wake_at: None,
-            deadline: None,
-            begun: now,
-            heard: None,
-            doomed: None,
-            ended: None,
-        }
-    }
-
-    pub fn is_layered(&self) -> bool {
-        self.layered
-    }
-
-    /// Is this a right reason for its end?
-    fn judge(&self, hub: &Hub, name: &str, stops: &[Duration]) {
-        let grace = hub.config().grace;
-        let stopped_well = stops.len() > 1 || stops.iter().any(|&at| hub.now() >= at + grace);
-        let (now, config) = (hub.now(), hub.config());
-        let memory_is_short = config.memory_max < 1 << 30 && name == "out of memory";
-        if let Some(doomed) = self.doomed {
-            // What a callback leaves is kept before its error is looked at.
-            let sooner = memory_is_short && [FAULT, INPUT].contains(&doomed);
-            assert!(sooner || doomed.contains(&name), "{doomed:?} ended it, not {name}");
-            return;
-        }
-        let after = |from: Duration, patience: Option<Duration>| {
-            patience.is_some_and(|patience| now >= from + patience)
-        };
-        let right = match name {
-            "closed" => self.closing || self.finishing,
-            // Whether the other end did that is known outside.
-            "broken" => true,
-            "fault" | "output overflow" => self.layered,
-            "out of memory" => memory_is_short,
-            "idle" => after(self.heard.unwrap_or(self.begun), config.idle),
-            "first byte" => {
-                (self.heard.is_none() || self.layered) && after(self.begun, config.first_byte)
-            }
-            "write stalled" => after(self.begun, config.write_stall),
-            "deadline" => {
-                self.deadline.is_some_and(|at| now >= at) || after(self.begun, config.lifetime)
-            }
-            "connect timeout" => !self.opened && after(self.begun, config.connect),
-            "stopped" => stopped_well,
-            _ => false,
-        };
-        assert!(right, "{name} is not how this connection ended");
-    }
+    clock: Clock,
+    config: Config,
 }
 
 /// Frames of five bytes, for the budget of frames.
@@ -162,7 +69,7 @@ impl Decode for Five {
 }
 
 impl Server {
-    pub fn new(mut dice: Dice, config: &Config) -> Self {
+    pub fn new(mut dice: Dice, config: &Config, clock: Clock) -> Self {
         let violence = [0, 0, 30, 100, 300][dice.below(5)];
         let manner = dice.below(3);
         Self {
@@ -172,19 +79,19 @@ impl Server {
             next_port: 20_000,
             alive: BTreeSet::new(),
             dialing: BTreeSet::new(),
+            addrs: BTreeMap::new(),
             accounts: BTreeMap::new(),
             opened: 0,
             closed: 0,
             jobs_sent: 0,
             jobs_run: 0,
+            handle: None,
             tick_at: None,
+            tick_by: None,
             stops: Vec::new(),
             turn: 0,
-            conns_max: config.conns_max,
-            input_max: config.input_max,
-            read_max: config.read_max,
-            frames_max: config.frames_max,
-            output_max: config.output_max,
+            clock,
+            config: config.clone(),
         }
     }
 
@@ -193,13 +100,52 @@ impl Server {
         self.violence = 0;
     }
 
+    /// Sent, and run.
+    pub fn jobs(&self) -> [u64; 2] {
+        [self.jobs_sent, self.jobs_run]
+    }
+
     pub fn jobs_left(&self) -> u64 {
         self.jobs_sent - self.jobs_run
     }
 
+    pub fn ask_for_jobs(&mut self, count: usize) {
+        let handle = self.handle.clone().expect("it was given one");
+        for _ in 0..count {
+            let number = self.jobs_sent;
+            self.jobs_sent += 1;
+            handle.run(move |server, hub| server.job(number, hub)).expect("the reactor is here");
+        }
+    }
+
     pub fn stop(&mut self, hub: &mut Hub) {
-        self.stops.push(hub.now());
+        self.note_stop(hub.now());
         hub.stop();
+    }
+
+    pub fn note_stop(&mut self, now: Duration) {
+        if self.stops.is_empty() {
+            for addr in self.addrs.values() {
+                let account = self.accounts.get_mut(addr).expect("each has one");
+                account.was_there = account.opened;
+            }
+        }
+        self.stops.push(now);
+    }
+
+    /// Those that are not over.
+    pub fn known(&self) -> impl Iterator<Item = (SocketAddr, ConnId)> + '_ {
+        self.addrs.iter().map(|(&id, &addr)| (addr, id))
+    }
+
+    /// When something is late that is wanted after this time: never before the next millisecond.
+    fn late_after(&self, now: Duration, wait: Duration) -> Duration {
+        (self.clock.now() + wait).max(now + Duration::from_millis(1))
+    }
+
+    fn add(&mut self, addr: SocketAddr, account: Account) {
+        assert!(self.addrs.insert(account.id, addr).is_none(), "a name twice");
+        assert!(self.accounts.insert(addr, account).is_none(), "accepted twice");
     }
 
     pub fn ticks_later(&self) -> bool {
@@ -247,7 +193,7 @@ impl Server {
     fn enter(&mut self, peer: &mut Peer) {
         let id = peer.id();
         assert!(peer.to(id).is_some(), "called for one that is over");
-        let (turn, unsent, max) = (self.turn, peer.unsent(), self.output_max);
+        let (turn, unsent, max) = (self.turn, peer.unsent(), self.config.output_max);
         let account = self.account(peer.addr());
         // On the wire an envelope doubles it.
         assert!(unsent <= max || account.layered && unsent <= 2 * max, "output_max");
@@ -257,15 +203,31 @@ impl Server {
     }
 
     fn say(&mut self, peer: &mut Peer, bytes: &[u8], shared: bool) {
+        match shared {
+            true => self.say_with(peer, bytes, |peer| peer.send_shared(&Arc::from(bytes))),
+            false => self.say_with(peer, bytes, |peer| peer.send(bytes)),
+        }
+    }
+
+    fn say_with(
+        &mut self,
+        peer: &mut Peer,
+        bytes: &[u8],
+        send: impl FnOnce(&mut Peer<'_>) -> bool,
+    ) {
         let id = peer.id();
         let was_alive = peer.to(id).is_some();
-        let sent = if shared { peer.send_shared(&Arc::from(bytes)) } else { peer.send(bytes) };
+        let before = Sending::to(peer);
+        let sent = send(peer);
         let is_alive = peer.to(id).is_some();
         let account = self.account(peer.addr());
-        match sent {
-            true => account.promised.extend(bytes),
-            false if was_alive && !is_alive => drop(account.doomed.get_or_insert(FULL)),
-            false => assert!(!was_alive || account.closing || account.finishing, "not sent"),
+        if sent {
+            account.promised.extend(bytes);
+        }
+        if was_alive && (sent || !is_alive) {
+            account.was_sent(peer, &before, bytes.len());
+        } else {
+            assert!(!was_alive || account.closing || account.finishing, "not sent");
         }
     }
 
@@ -301,6 +263,7 @@ impl Server {
         let ms = Duration::from_millis(self.dice.below(60) as u64);
         let what = self.dice.below(14);
         let turn = self.turn;
+        let [late, too_late] = [ms, ms * 10].map(|wait| self.late_after(now, wait));
         let account = self.account(peer.addr());
         account.changed = turn;
         match what {
@@ -309,8 +272,7 @@ impl Server {
                 if is_alive && !account.opened && nothing_sent {
                     account.doomed.get_or_insert(&["closed"]);
                 }
-                account.closing = true;
-                account.wake_at = None;
+                account.close(now);
                 peer.close();
                 assert!(!peer.send(b"to one that is closed"));
             }
@@ -328,24 +290,25 @@ impl Server {
             }
             3 | 4 if !account.closing => {
                 (account.paused, account.wake_at) = (true, Some(now + ms));
+                account.wake_by = Some(late);
                 peer.pause();
                 peer.wake_in(ms);
             }
             5 if account.whole.is_none() => {
-                (account.paused, account.wake_at) = (false, None);
+                (account.wake_at, account.wake_by) = (None, None);
                 peer.cancel_wake();
-                peer.resume();
+                account.resume(peer);
             }
             6 if !account.closing => {
-                account.wake_at = Some(now + ms);
+                (account.wake_at, account.wake_by) = (Some(now + ms), Some(late));
                 peer.wake_in(ms);
             }
             7 => {
-                account.deadline = Some(now + ms * 10);
+                (account.deadline, account.end_by) = (Some(now + ms * 10), Some(too_late));
                 peer.deadline_in(ms * 10);
             }
             8 => {
-                account.deadline = None;
+                (account.deadline, account.end_by) = (None, None);
                 peer.clear_deadline();
             }
             9 => {
@@ -364,11 +327,12 @@ impl Server {
     }
 
     fn rude_to_all(&mut self, hub: &mut Hub) {
-        match self.dice.below(12) {
+        match self.dice.below(14) {
             0..=4 => self.dial(hub),
             5 | 6 => {
                 let ms = Duration::from_millis(self.dice.below(30) as u64);
                 self.tick_at = Some(hub.now() + ms);
+                self.tick_by = Some(self.late_after(hub.now(), ms));
                 hub.tick_in(ms);
             }
             7 => {
@@ -377,6 +341,10 @@ impl Server {
                 hub.tick_at(at);
             }
             8 if self.dice.one_in(50) => self.stop(hub),
+            12 | 13 => {
+                let count = 1 + self.dice.below(4);
+                self.ask_for_jobs(count);
+            }
             9 => {
                 let ids: Vec<ConnId> = hub.ids().collect();
                 for id in ids {
@@ -388,15 +356,7 @@ impl Server {
             _ => {
                 let payload: Arc<[u8]> = vec![b'p'; 1 + self.dice.below(200)].into();
                 hub.each(|mut peer| {
-                    let (id, addr) = (peer.id(), peer.addr());
-                    let sent = peer.send_shared(&payload);
-                    let is_alive = peer.to(id).is_some();
-                    let account = self.account(addr);
-                    match sent {
-                        true => account.promised.extend(&payload[..]),
-                        false if is_alive => assert!(account.closing || account.finishing),
-                        false => drop(account.doomed.get_or_insert(FULL)),
-                    }
+                    self.say_with(&mut peer, &payload, |peer| peer.send_shared(&payload));
                 });
             }
         }
@@ -408,7 +368,7 @@ impl Server {
         }
         let addr = SocketAddr::from(([127, 0, 0, 9], self.next_port));
         self.next_port += 1;
-        let room = hub.len() < self.conns_max;
+        let room = hub.len() < self.config.conns_max;
         let layered = self.dice.one_in(3);
         let id = match layered {
             true => hub.connect_through(addr, Box::new(Envelope::default())),
@@ -417,13 +377,14 @@ impl Server {
         if id.to_string().starts_with("#4294967295.") {
             return; // after a second stop nothing is begun
         }
-        let mut account = Account { layered, ..Account::new(id, hub.now()) };
+        let account = Account::new(id, hub.now(), self.clock.now(), &self.config);
+        let mut account = Account { layered, ..account };
         if !room {
             assert!(hub.peer(id).is_none(), "more than there is room for");
             account.doomed = Some(&["out of room"]);
         }
-        assert!(self.dialing.insert(id), "a name twice");
-        self.accounts.insert(addr, account);
+        self.dialing.insert(id);
+        self.add(addr, account);
         if room && self.dice.one_in(2) {
             let early = vec![b'e'; 1 + self.dice.below(90)];
             if let Some(mut peer) = hub.peer(id) {
@@ -436,11 +397,11 @@ impl Server {
         assert!(hub.peer(id).is_none(), "a dead name names somebody");
         let name = Reason::NAMES.into_iter().find(|name| reason.to_string().starts_with(name));
         let name = name.expect("a reason without a name");
-        let account = self.accounts.values_mut().find(|account| account.id == id);
+        let addr = self.addrs.remove(&id).expect("ended twice, or never begun");
+        let (account, stops) = (self.accounts.get_mut(&addr), &self.stops);
         let account = account.expect("a connection without an account");
-        assert_eq!(account.ended, None, "ended twice");
-        account.judge(hub, name, &self.stops);
-        account.ended = Some(name);
+        account.judge(hub, name, stops);
+        (account.ended, account.ended_at) = (Some(name), hub.now());
         if self.dice.strikes(self.violence / 4) {
             self.rude_to_all(hub);
         }
@@ -457,8 +418,8 @@ impl Protocol for Server {
         assert_eq!(self.dialing.remove(&id), peer.listener().is_none());
         if let Some(listener) = peer.listener() {
             let layered = format!("{listener:?}").contains('1');
-            let account = Account { layered, ..Account::new(id, peer.now()) };
-            assert!(self.accounts.insert(addr, account).is_none(), "accepted twice");
+            let account = Account::new(id, peer.now(), self.clock.now(), &self.config);
+            self.add(addr, Account { layered, ..account });
         }
         let turn = self.turn;
         let account = self.account(addr);
@@ -478,6 +439,7 @@ impl Protocol for Server {
         let account = self.account(addr);
         assert!(!account.paused, "offered while paused");
         assert_eq!(account.whole, None, "offered after the end");
+        account.owed = None;
         let from = account.taken;
         let offered = input.peek();
         let (kept, fresh) = (account.left, offered.len().checked_sub(account.left));
@@ -486,8 +448,11 @@ impl Protocol for Server {
         }
         let in_order = |(n, &byte): (usize, &u8)| byte == byte_of(addr, from + n);
         assert!(offered.iter().enumerate().all(in_order), "bytes in disorder");
-        assert!(kept <= self.input_max, "input_max");
-        assert!(fresh.is_some_and(|fresh| fresh <= self.read_max), "more than one read, or less");
+        assert!(kept <= self.config.input_max, "input_max");
+        assert!(
+            fresh.is_some_and(|fresh| fresh <= self.config.read_max),
+            "more than one read, or less"
+        );
 
         let result = self.take(peer, input);
         let taken = offered.len() - input.len();
@@ -498,7 +463,7 @@ impl Protocol for Server {
         }
         let result = result.and_then(|()| self.misbehave(peer));
         // What is left is looked at before the error is.
-        let max = self.input_max;
+        let max = self.config.input_max;
         let account = self.account(addr);
         let too_much = input.len() > max && !account.closing;
         if too_much && account.doomed.is_none_or(|doomed| doomed == FAULT) {
@@ -521,8 +486,11 @@ impl Protocol for Server {
         assert!(rest.take_all().iter().enumerate().all(in_order), "bytes in disorder");
         if self.dice.strikes(self.violence) {
             // Half-closed for a while: the answer takes its time.
-            self.account(addr).wake_at = Some(now + Duration::from_millis(20));
-            peer.wake_in(Duration::from_millis(20));
+            let ms = Duration::from_millis(20);
+            let late = self.late_after(now, ms);
+            let account = self.account(addr);
+            (account.wake_at, account.wake_by) = (Some(now + ms), Some(late));
+            peer.wake_in(ms);
             return Ok(());
         }
         self.say(peer, b"bye", false);
@@ -534,6 +502,10 @@ impl Protocol for Server {
     fn drained(&mut self, peer: &mut Peer, (): &mut ()) -> Result {
         self.enter(peer);
         assert!(!peer.is_full(), "drained, and full");
+        let account = self.account(peer.addr());
+        assert!(std::mem::take(&mut account.full) || account.layered, "drained, and was not full");
+        // It may have stopped taking input because it was full.
+        account.owed = Some(0);
         self.misbehave(peer)
     }
 
@@ -543,8 +515,9 @@ impl Protocol for Server {
         let account = self.account(peer.addr());
         let wake_at = account.wake_at.take().expect("woken without having asked");
         assert!(now >= wake_at, "woken early");
-        if std::mem::take(&mut account.paused) {
-            peer.resume();
+        account.wake_by = None;
+        if account.paused {
+            account.resume(peer);
         }
         if account.whole.is_some() {
             account.finishing = true;
@@ -557,7 +530,8 @@ impl Protocol for Server {
         self.enter(peer);
         assert!(!std::mem::replace(&mut self.account(peer.addr()).told, true), "told twice");
         if !self.dice.strikes(self.violence) {
-            self.account(peer.addr()).closing = true;
+            let now = peer.now();
+            self.account(peer.addr()).close(now);
             peer.close();
         }
         Ok(())
@@ -577,6 +551,7 @@ impl Protocol for Server {
     fn tick(&mut self, hub: &mut Hub) {
         let at = self.tick_at.take().expect("a tick that nobody asked for");
         assert!(hub.now() >= at, "a tick too early");
+        self.tick_by = None;
         if self.dice.strikes(self.violence) {
             self.rude_to_all(hub);
         }
@@ -606,7 +581,11 @@ impl Server {
                         break;
                     }
                 }
-                assert!(frames <= self.frames_max, "frames_max");
+                let cut = frames == self.config.frames_max && input.len() >= 5;
+                if cut && !self.account(peer.addr()).broke_off {
+                    self.account(peer.addr()).owed = Some(0); // the rest, in its next turn
+                }
+                assert!(frames <= self.config.frames_max, "frames_max");
             }
             _ => {
                 while let Some(line) = input.line(300)? {
