@@ -236,8 +236,9 @@ fn find_max(
     let found = search::search(guess, |rate| {
         let results = once(Spec { pace: Pace::Open(rate), ..spec.clone() }, live)?;
         let value_ms = promise.of(&results.latency).as_secs_f64() * 1e3;
-        let kept =
-            promise.is_kept_by(&results.latency) && results.errors.is_empty() && results.unsent == 0;
+        let kept = promise.is_kept_by(&results.latency)
+            && results.errors.is_empty()
+            && results.unsent == 0;
         show::print(&format!(
             "trial rate {rate:.1} {promise} {} value {value_ms:.3}ms {:?}",
             if kept { "kept" } else { "broken" },

@@ -18,7 +18,9 @@ pub(crate) enum Lost {
 pub(crate) fn lost(reason: &Reason, owed: bool, announced: bool) -> Lost {
     let error = |kind, what: &str| Lost::Error(kind, what.into());
     match reason {
-        Reason::Closed if owed => error("closed early", "the target closed before its reply was whole"),
+        Reason::Closed if owed => {
+            error("closed early", "the target closed before its reply was whole")
+        }
         Reason::Closed if announced => Lost::InGoodOrder,
         Reason::Closed => error("closed", "the target closed a connection that owed nothing"),
         Reason::Broken(e) => match short_of(e) {

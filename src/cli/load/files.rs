@@ -75,7 +75,11 @@ pub(crate) fn read(path: &Path) -> Result<Results, String> {
 /// 1/(1-percentile).
 fn percentiles(latency: &Histogram<u64>, to: &mut impl Write) -> io::Result<()> {
     let ms = |ns: f64| ns / 1e6;
-    writeln!(to, "{:>12} {:>14} {:>10} {:>14}", "Value", "Percentile", "TotalCount", "1/(1-Percentile)")?;
+    writeln!(
+        to,
+        "{:>12} {:>14} {:>10} {:>14}",
+        "Value", "Percentile", "TotalCount", "1/(1-Percentile)"
+    )?;
     writeln!(to)?;
     let mut seen = 0;
     for step in latency.iter_quantiles(5) {

@@ -6,9 +6,9 @@ use crate::cli::units::{Count, Size, Span, size_within, span_within};
 use super::{promise::Promise, reply::Reply, sources::Sources};
 
 const EXAMPLES: &str = "\
-A closed loop sends the next request when a reply is there: it asks how fast the target can be. An
-open loop (--rate) sends by the clock, and counts latency from the time that was planned: it asks how
-long people wait who do not wait for each other.
+A closed loop sends the next request when a reply is there: it asks how fast the target can be.
+An open loop (--rate) sends by the clock, and counts latency from the time that was planned: it
+asks how long people wait who do not wait for each other.
 
 The verdict is VALID, SUSPECT or INVALID: whether the figures tell of the target, or of this program
 and its machine. Exit status: 0 valid; 1 wrong usage; 2 the target failed; 3 suspect; 4 invalid.
@@ -125,7 +125,8 @@ pub(crate) struct Messages {
     #[arg(long, value_name = "FILE", conflicts_with_all = ["size", "message"])]
     pub(crate) message_file: Option<PathBuf>,
     /// What a reply is: echo (the same bytes, each checked), size:N, line, length:4be (a prefix of
-    /// 1, 2, 4 or 8 bytes, be or le), until:HEX (up to and with these bytes), http, or resp (Redis).
+    /// 1, 2, 4 or 8 bytes, be or le), until:HEX (up to and with these bytes), http, or resp
+    /// (Redis).
     #[arg(long, value_name = "KIND", default_value = "echo")]
     pub(crate) reply: Reply,
 }

@@ -42,7 +42,7 @@ pub(crate) struct Results {
     pub(crate) service: Distribution,
     /// From the sending to the first byte of the reply.
     pub(crate) first_byte: Distribution,
-    /// From the first system call until the connection was up, over the whole run.
+    /// From asking for a connection until it was up, over the whole run.
     pub(crate) connect: Distribution,
     /// What went wrong, over the whole run, by kind.
     pub(crate) errors: BTreeMap<String, u64>,

@@ -17,9 +17,7 @@ use crate::cli::units::reason;
 use super::{
     board::{Board, Progress},
     distribution::Distribution,
-    results::{
-        Connections, Fairness, Results, Series, Slice, Testimony, Trust, VERSION, Verdict,
-    },
+    results::{Connections, Fairness, Results, Series, Slice, Testimony, Trust, VERSION, Verdict},
     spec::{Pace, Spec},
     tally::Errors,
     testimony::{self, Facts, Processors},

@@ -109,10 +109,7 @@ fn halve(
 mod tests {
     use super::*;
 
-    fn against(
-        capacity: f64,
-        noise: f64,
-    ) -> impl FnMut(f64) -> Result<Trial, String> {
+    fn against(capacity: f64, noise: f64) -> impl FnMut(f64) -> Result<Trial, String> {
         let mut seed = 7_u64;
         move |rate| {
             seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);

@@ -13,7 +13,6 @@ use super::{
     figures::{bytes, counted, grouped, percent, time},
     results::{Results, Trust},
     run::{Moment, Watch},
-    spec::Pace,
     stops::Stops,
 };
 
@@ -179,15 +178,6 @@ impl Figures {
 pub(crate) fn print(text: &str) {
     let mut out = io::stdout().lock();
     let _ = writeln!(out, "{text}").and_then(|()| out.flush());
-}
-
-/// How the load was, in a few words.
-pub(crate) fn shape(pace: Pace, depth: u16) -> String {
-    match pace {
-        Pace::Hold => "held, nothing sent".into(),
-        Pace::Closed => format!("closed loop, depth {depth}"),
-        Pace::Open(rate) => format!("open loop, {rate} a second planned"),
-    }
 }
 
 /// All of it, for people.

@@ -483,6 +483,7 @@ mod tests {
                 ..Testimony::default()
             },
             verdict: Verdict { trust: Valid, reasons: Vec::new() },
+            search: None,
         }
     }
 

@@ -16,10 +16,10 @@ use super::{
     board::Board,
     faults::{self, Lost},
     links::{Flight, Links, Tenths},
+    reading::Reading,
     reply::{Outcome, Progress, Wrong},
     spec::{Pace, Spec},
     tally::Tally,
-    reading::Reading,
 };
 
 /// Links begun or given a request in one turn; the next turn goes on.

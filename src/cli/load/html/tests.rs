@@ -39,6 +39,7 @@ fn nothing() -> Results {
         fairness: Fairness::default(),
         testimony: Testimony::default(),
         verdict: Verdict { trust: Trust::Valid, reasons: Vec::new() },
+        search: None,
     }
 }
 

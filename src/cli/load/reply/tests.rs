@@ -423,13 +423,13 @@ fn heads_and_lines_have_a_limit() {
         let head = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0;";
         format!("{head}{}\r\n\r\n", "x".repeat(size - 4))
     };
-    let cases: [(&str, &dyn Fn(usize) -> String, usize, &str); 3] = [
-        ("http", &head, 0, "a head of more than 64 KiB"),
-        ("resp", &line, 0, "a line of more than 64 KiB"),
-        ("http", &chunk, 47, "a line of more than 64 KiB"),
+    let pair = |text: &dyn Fn(usize) -> String| (text(LINE_MAX), text(LINE_MAX + 1));
+    let cases = [
+        ("http", pair(&head), 0, "a head of more than 64 KiB"),
+        ("resp", pair(&line), 0, "a line of more than 64 KiB"),
+        ("http", pair(&chunk), 47, "a line of more than 64 KiB"),
     ];
-    for (kind, text, at, what) in cases {
-        let (long, longer) = (text(LINE_MAX), text(LINE_MAX + 1));
+    for (kind, (long, longer), at, what) in cases {
         let what = format!("at offset {at} of the reply: {what}");
         let wrong = Err(Wrong { kind: "too long", what });
         for cuts in [vec![], (0..LINE_MAX).collect(), (0..LINE_MAX).step_by(1000).collect()] {
