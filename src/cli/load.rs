@@ -61,6 +61,9 @@ const INVALID: u8 = 4;
 /// How long the target is asked in a closed loop, before a search for its edge.
 const GUESS: Duration = Duration::from_secs(1);
 
+/// How often a trial is made that the generator, and not the target, may have broken.
+const TRIES: u32 = 3;
+
 pub(crate) fn run(args: &LoadArgs) -> Result<u8, String> {
     if let Some(Merge::Merge { files, files_out }) = &args.merge {
         return add_up(files, files_out);
@@ -191,8 +194,22 @@ fn wanted(spec: &Spec, args: &LoadArgs) -> Wanted {
             Pace::Open(rate) => plan::Pace::Open { rate, depth },
         },
         messages: format!("{} messages", figures::bytes(spec.message.size() as u64)),
-        duration: spec.duration.unwrap_or_default(),
+        lasts: lasts(spec, args),
         warm_up: args.shape.warmup(),
+    }
+}
+
+/// How long it goes on, in words.
+fn lasts(spec: &Spec, args: &LoadArgs) -> String {
+    let requests = spec.requests.map(figures::grouped);
+    match (spec.duration.map(Span), requests, &args.shape.find_max) {
+        (Some(span), _, Some(promise)) => format!("trials of {span} in search of {promise}"),
+        (Some(span), Some(requests), _) => {
+            format!("{span}, or until {requests} requests are done")
+        }
+        (Some(span), None, _) => span.to_string(),
+        (None, Some(requests), _) => format!("until {requests} requests are done"),
+        (None, None, _) => "until it is stopped".into(),
     }
 }
 
@@ -212,13 +229,13 @@ fn reach(addrs: &[SocketAddr], spec: &Spec) -> Result<SocketAddr, String> {
     Err(why)
 }
 
+/// Trials until the edge is known. `None`: the promise is kept at no rate.
 fn find_max(
     spec: &Spec,
     address: &Address,
     promise: Promise,
     live: &mut Live,
 ) -> Result<Option<Results>, String> {
-    let mut last = None;
     let once = |spec: Spec, live: &mut Live| -> Result<Results, String> {
         live.again();
         let results = run::run(spec, &address.to_string(), commands(), live)?;
@@ -233,23 +250,40 @@ fn find_max(
     if guess < 1.0 {
         return Ok(None);
     }
+    let (mut last, mut ours) = (None, 0);
     let found = search::search(guess, |rate| {
-        let results = once(Spec { pace: Pace::Open(rate), ..spec.clone() }, live)?;
-        let value_ms = promise.of(&results.latency).as_secs_f64() * 1e3;
-        let kept = promise.is_kept_by(&results.latency)
-            && results.errors.is_empty()
-            && results.unsent == 0;
-        show::print(&format!(
-            "trial rate {rate:.1} {promise} {} value {value_ms:.3}ms {:?}",
-            if kept { "kept" } else { "broken" },
-            results.verdict.trust
-        ));
-        if kept || last.is_none() {
-            last = Some(results);
+        let mut tried = 1;
+        loop {
+            let results = once(Spec { pace: Pace::Open(rate), ..spec.clone() }, live)?;
+            let kept = promise.is_kept_by(&results.latency)
+                && results.errors.is_empty()
+                && results.unsent == 0;
+            let invalid = results.verdict.trust == Trust::Invalid;
+            let value_ms = promise.of(&results.latency).as_secs_f64() * 1e3;
+            let how = if kept { "kept" } else { "broken" };
+            let whose = if invalid && !kept { ", by the generator" } else { "" };
+            live.say(&format!("trial rate {rate:.1} value {value_ms:.3}ms {how}{whose}"));
+            if invalid && !kept && tried < TRIES {
+                tried += 1;
+                continue;
+            }
+            ours += usize::from(invalid && !kept);
+            if kept || last.is_none() {
+                last = Some(results);
+            }
+            return Ok(Trial { rate, kept, value_ms });
         }
-        Ok(Trial { rate, kept, value_ms })
     })?;
-    let Some(mut found) = found else { return Ok(None) };
+    let (Some(mut found), Some(mut results)) = (found, last) else { return Ok(None) };
+    if ours > 0 {
+        let trust = &mut results.verdict.trust;
+        *trust = Trust::Suspect.max(*trust);
+        results.verdict.reasons.push(format!(
+            "{ours} of {} trials were broken by the generator: the target may be better than this.",
+            found.trials.len()
+        ));
+    }
     found.promise = promise.to_string();
-    Ok(last.map(|results| Results { search: Some(found), ..results }))
+    results.search = Some(found);
+    Ok(Some(results))
 }

@@ -5,6 +5,7 @@ use std::{collections::BTreeMap, time::Duration};
 use super::{
     distribution::{Distribution, QUANTILES},
     results::{Results, Trust},
+    search::Trial,
 };
 use units::{NONE, bare, bytes, count, escape, rate, share, things, time};
 
@@ -24,6 +25,7 @@ pub(crate) fn page(results: &Results) -> String {
         header(results),
         verdict(results),
         figures(results),
+        search(results),
         all_charts(results),
         quantiles(results),
         errors(results),
@@ -257,6 +259,33 @@ fn table(names: &[(&str, &str)], rows: &str) -> String {
     format!(
         "<div class='wrap'><table class='many'>\n<thead><tr>{names}</tr></thead>\n\
          <tbody>\n{rows}</tbody></table></div>\n"
+    )
+}
+
+fn search(results: &Results) -> String {
+    let Some(found) = &results.search else { return String::new() };
+    let row = |trial: &Trial| {
+        format!(
+            "<tr><td class='n'>{}</td><td class='n'>{}</td><td>{}</td></tr>\n",
+            rate(trial.rate),
+            time(trial.value_ms * 1e6),
+            if trial.kept { "kept" } else { "broken" }
+        )
+    };
+    let trials = table(
+        &[("requests/s", "n"), ("as it was", "n"), ("", "")],
+        &found.trials.iter().map(row).collect::<String>(),
+    );
+    format!(
+        "<section>\n<h2>Search for the highest rate</h2>\n\
+         <p>{} is kept up to <b>{}</b> requests a second, from {} to {} with a confidence of 97 %. \
+         All else on this page is of the last trial that kept it.</p>\n\
+         <details><summary>{}</summary>\n{trials}</details>\n</section>\n",
+        escape(&found.promise),
+        rate(found.rate),
+        rate(found.low),
+        rate(found.high),
+        things(found.trials.len() as u64, "trial"),
     )
 }
 

@@ -40,7 +40,8 @@ pub(crate) struct Wanted {
     pub(crate) pace: Pace,
     /// What goes back and forth: `64 B messages`.
     pub(crate) messages: String,
-    pub(crate) duration: Duration,
+    /// How long, or how much, in words: `10s`, `until 500 requests are done`.
+    pub(crate) lasts: String,
     pub(crate) warm_up: Duration,
 }
 
@@ -266,7 +267,7 @@ fn summary(wanted: &Wanted) -> String {
         counted(wanted.connections, "connection", "connections"),
         counted(wanted.sources, "address", "addresses"),
         counted(wanted.threads, "thread", "threads"),
-        Span(wanted.duration)
+        wanted.lasts
     )
 }
 
@@ -348,7 +349,7 @@ mod tests {
             connecting: 512,
             pace: Pace::Closed { depth: 1 },
             messages: "64 B messages".into(),
-            duration: Duration::from_secs(10),
+            lasts: "10s".into(),
             warm_up: Duration::from_secs(1),
         }
     }

@@ -13,6 +13,7 @@ use super::{
     figures::{bytes, counted, grouped, percent, time},
     results::{Results, Trust},
     run::{Moment, Watch},
+    search::Search,
     stops::Stops,
 };
 
@@ -50,6 +51,15 @@ impl Live {
     pub(crate) fn end(&mut self) {
         if let Some(bar) = self.bar.take() {
             bar.finish_and_clear();
+        }
+    }
+
+    /// A line that stays, unless nothing is to be seen.
+    pub(crate) fn say(&self, line: &str) {
+        match &self.bar {
+            Some(bar) => bar.suspend(|| print(line)),
+            None if self.interval.is_some() => print(line),
+            None => {}
         }
     }
 
@@ -183,6 +193,7 @@ pub(crate) fn print(text: &str) {
 /// All of it, for people.
 pub(crate) fn report(results: &Results) -> String {
     let mut lines = Vec::new();
+    lines.extend(results.search.as_ref().map(search));
     let seconds = results.measured_s.max(1e-9);
     let connections = &results.connections;
     lines.push(format!(
@@ -222,6 +233,18 @@ pub(crate) fn report(results: &Results) -> String {
         reasons => lines.extend(reasons.iter().map(|reason| format!("{trust}: {reason}"))),
     }
     lines.join("\n")
+}
+
+fn search(found: &Search) -> String {
+    format!(
+        "find-max     {} is kept up to {:.1} requests a second, from {:.1} to {:.1} with 97 % \
+         confidence, after {}; what follows is of the last trial that kept it",
+        found.promise,
+        found.rate,
+        found.low,
+        found.high,
+        counted(found.trials.len() as u64, "trial", "trials")
+    )
 }
 
 fn table(results: &Results) -> Vec<String> {
