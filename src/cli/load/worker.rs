@@ -29,6 +29,9 @@ const PASS: usize = 1024;
 /// without pause.
 const REDIAL_NS: u64 = 250_000_000;
 
+/// How long replies are awaited when somebody has asked for the end.
+const STOP_NS: u64 = 1_000_000_000;
+
 /// How often the board is written.
 const TELL_NS: u64 = 50_000_000;
 
@@ -80,6 +83,8 @@ pub(crate) struct Worker {
     /// When running began.
     start: u64,
     pub(crate) window: Window,
+    /// How long replies are awaited at the end.
+    patience: u64,
     /// Requests that were planned, and in a limited run those that may still be.
     planned: u64,
     left: u64,
@@ -126,6 +131,7 @@ impl Worker {
             phase: Phase::Connecting,
             start: u64::MAX,
             window: Window { from: u64::MAX, until: u64::MAX },
+            patience: nanos(spec.timeout),
             planned: 0,
             left: spec.requests.map_or(u64::MAX, |all| spec.share(all, thread)),
             flying: 0,
@@ -165,13 +171,14 @@ impl Worker {
         self.wake_by(hub, start);
     }
 
-    /// End early: what is owed is waited for; asked again, it is not.
+    /// End early: what is owed is waited for, a little; asked again, it is not.
     pub(crate) fn stop(&mut self, hub: &mut Hub) {
         let now = self.now();
         match self.phase {
             Phase::Running => {
                 self.window.from = self.window.from.min(now);
                 self.window.until = self.window.until.min(now);
+                self.patience = self.patience.min(STOP_NS);
                 self.wake_by(hub, now);
             }
             _ => self.close(hub, now),
@@ -209,7 +216,7 @@ impl Worker {
             if now >= self.window.until || self.left == 0 && self.flying == 0 {
                 self.window.until = self.window.until.min(now);
                 self.read_to_end(hub);
-                self.phase = Phase::Draining(now + nanos(self.spec.timeout));
+                self.phase = Phase::Draining(now + self.patience);
             }
         }
         if let Phase::Draining(until) = self.phase
@@ -413,7 +420,7 @@ impl Worker {
 
 /// What replies do.
 impl Worker {
-    /// A request is answered, whole. `handed` is how long it may have waited for us.
+    /// A request is answered, whole.
     fn answered(&mut self, peer: &mut Peer<'_>, n: u32, outcome: Outcome, now: u64) {
         let owed = self.links.owed(n, now);
         let Some(flight) = self.links.pop(n) else { return };
