@@ -21,7 +21,7 @@ use super::{
     spec::{Pace, Spec},
     tally::Errors,
     testimony::{self, Facts, Processors},
-    worker::{Word, Worker},
+    worker::{Word, Worker, nanos},
 };
 
 /// Somebody who looks on, and may end it.
@@ -78,7 +78,7 @@ pub(crate) fn run(
             started = Some(start);
             for thread in &threads {
                 // One that has ended has its reasons, and tells them below.
-                let _ = thread.handle.run(move |w, hub| w.begin(hub, start.as_nanos() as u64));
+                let _ = thread.handle.run(move |w, hub| w.begin(hub, nanos(start)));
             }
         }
         let elapsed = began.elapsed();
@@ -118,7 +118,8 @@ impl Thread {
         words: Sender<Word>,
     ) -> io::Result<Self> {
         // A copy for each: what is shared is fought for.
-        let worker = Worker::new(&Arc::new(spec.clone()), n, began, board, words.clone());
+        let clock = Box::new(move || nanos(began.elapsed()));
+        let worker = Worker::new(&Arc::new(spec.clone()), n, clock, board, words.clone());
         let (config, fine) = (config(spec), matches!(spec.pace, Pace::Open(_)));
         let (handles, handle) = mpsc::sync_channel(1);
         let work = move || {

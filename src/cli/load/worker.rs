@@ -6,7 +6,7 @@
 use std::{
     collections::{HashMap, VecDeque},
     sync::{Arc, mpsc::Sender},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use charkh::{ConnId, Hub, Input, Peer, Protocol, Reason, Result};
@@ -21,6 +21,9 @@ use super::{
     spec::{Pace, Spec},
     tally::Tally,
 };
+
+#[cfg(test)]
+mod tests;
 
 /// Links begun or given a request in one turn; the next turn goes on.
 const PASS: usize = 1024;
@@ -43,6 +46,9 @@ pub(crate) enum Word {
     Ended,
 }
 
+/// A simulated world has its own.
+pub(crate) type Clock = Box<dyn Fn() -> u64 + Send>;
+
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Phase {
     Connecting,
@@ -64,8 +70,8 @@ pub(crate) struct Window {
 pub(crate) struct Worker {
     spec: Arc<Spec>,
     thread: u32,
-    /// Of the whole load: its time zero, for all threads.
-    began: Instant,
+    /// Nanoseconds since the load began, the same for all threads.
+    clock: Clock,
     /// The hub's zero, in that time.
     hub_began: u64,
     pub(crate) links: Links,
@@ -110,7 +116,7 @@ impl Worker {
     pub(crate) fn new(
         spec: &Arc<Spec>,
         thread: u32,
-        began: Instant,
+        clock: Clock,
         board: &Arc<Board>,
         words: Sender<Word>,
     ) -> Self {
@@ -119,7 +125,7 @@ impl Worker {
         Self {
             spec: spec.clone(),
             thread,
-            began,
+            clock,
             hub_began: 0,
             links: Links::new(links as usize, depth),
             dialing: HashMap::new(),
@@ -187,7 +193,7 @@ impl Worker {
 
     /// Since the load began.
     fn now(&self) -> u64 {
-        nanos(self.began.elapsed())
+        (self.clock)()
     }
 
     fn wake_by(&mut self, hub: &mut Hub, at: u64) {
@@ -202,7 +208,7 @@ impl Worker {
     }
 }
 
-fn nanos(time: Duration) -> u64 {
+pub(crate) fn nanos(time: Duration) -> u64 {
     u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
 }
 
