@@ -72,7 +72,11 @@ fn run_in(sim: Sim, spec: Spec, answer: Answer<'_>) -> (Worker, usize) {
         }
         let now = (reactor.net().now() - began).as_millis() as u64;
         outside.act(now, reactor.net(), answer);
-        assert!(reactor.hub().stats().turns < 100_000, "it never ends");
+        let turns = reactor.hub().stats().turns;
+        assert!(turns < 100_000, "it never ends");
+        if turns == 20_000 {
+            reactor.net().faults = Faults::NONE; // some worlds keep the clock from moving
+        }
     }
     (reactor.into_protocol(), outside.dialed)
 }
