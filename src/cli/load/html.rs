@@ -6,6 +6,7 @@ use super::{
     distribution::{Distribution, QUANTILES},
     results::{Results, Trust},
     search::Trial,
+    testimony,
 };
 use units::{NONE, bare, bytes, count, escape, rate, share, things, time};
 
@@ -393,11 +394,23 @@ fn testimony(results: &Results) -> String {
     ]);
     format!(
         "<section>\n<h2>The generator's testimony</h2>\n<p class='soft'>How much of these times \
-         may not be the target's.</p>\n<div class='two'>\n\
-         <div><h3>Ours: what the program did</h3>\n{}{program}</div>\n\
-         <div><h3>Theirs: what its machine did to it</h3>\n{machine}</div>\n</div>\n</section>\n",
+         may not be the target's.</p>\n{}<div class='two'>\n\
+         <div><h3>What the program did</h3>\n{}{program}</div>\n\
+         <div><h3>What its machine did to it</h3>\n{machine}</div>\n</div>\n</section>\n",
+        split(results),
         own_times(results)
     )
+}
+
+fn split(results: &Results) -> String {
+    testimony::split(results).map_or(String::new(), |(ours, theirs)| {
+        format!(
+            "<p>Of the mean latency at least <b>{}</b> are theirs, the target's; at most <b>{}</b> \
+             are ours: sends that were late, and replies that waited here for their turn.</p>\n",
+            time(theirs),
+            time(ours)
+        )
+    })
 }
 
 fn own_times(results: &Results) -> String {

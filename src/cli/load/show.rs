@@ -15,6 +15,7 @@ use super::{
     run::{Moment, Watch},
     search::Search,
     stops::Stops,
+    testimony,
 };
 
 /// While it runs: a bar on a terminal, else a line at every interval, or nothing.
@@ -295,6 +296,13 @@ fn itself(results: &Results) -> Vec<String> {
             fairness.longest_gap_ms,
             fairness.most_starved,
             counted(fairness.most_starved_requests, "reply", "replies")
+        ));
+    }
+    if let Some((ours, theirs)) = testimony::split(results) {
+        lines.push(format!(
+            "split        of the mean latency at least {} are theirs, at most {} ours",
+            time(theirs as u64),
+            time(ours as u64)
         ));
     }
     let mut ours = Vec::new();

@@ -177,6 +177,17 @@ impl Facts {
     }
 }
 
+/// The mean latency in two, in nanoseconds: at most so much is ours (late sends, and replies that
+/// waited for their turn here), at least so much is theirs. Means add up; quantiles do not.
+pub(crate) fn split(results: &Results) -> Option<(f64, f64)> {
+    let all = Some(&results.latency).filter(|all| all.count() > 0)?.mean_ns();
+    // In a closed loop nothing is late.
+    let late = Some(&results.testimony.lateness).filter(|late| late.count() > 0);
+    let late = late.map_or(0.0, Distribution::mean_ns);
+    let ours = (late + results.testimony.handling.mean_ns()).min(all);
+    Some((ours, all - ours))
+}
+
 /// Whether the figures tell of the target. That nothing was measured is for others to say.
 pub(crate) fn verdict(facts: &Facts) -> Verdict {
     let mut found = vec![waited(facts), limits(facts)];
@@ -542,5 +553,20 @@ mod tests {
             assert_eq!(parse(garbage), None, "{garbage:?}");
         }
         assert_eq!(Processors::read().is_some(), cfg!(target_os = "linux"));
+    }
+
+    #[test]
+    fn the_mean_latency_is_split_in_two_that_add_up() {
+        let mut results = results();
+        (results.latency, results.testimony) = Default::default();
+        assert_eq!(split(&results), None);
+        results.latency.record_ns(500);
+        results.latency.record_ns(1_500);
+        results.testimony.handling.record_ns(100);
+        assert_eq!(split(&results), Some((100.0, 900.0)));
+        results.testimony.lateness.record_ns(400);
+        assert_eq!(split(&results), Some((500.0, 500.0)));
+        results.testimony.lateness.record_ns(60_000);
+        assert_eq!(split(&results).map(|(_, theirs)| theirs), Some(0.0));
     }
 }
