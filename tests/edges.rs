@@ -105,6 +105,28 @@ fn a_turn_is_timed_from_its_own_beginning() {
 }
 
 #[test]
+fn a_turn_is_slow_when_it_takes_longer_than_that_and_a_full_read_is_counted() {
+    let clock = Arc::new(Mutex::new(None::<charkh::net::Clock>));
+    let moved = clock.clone();
+    let script = on_data(move |_, input| {
+        let millis = input.take_all().len() as u32;
+        moved.lock().unwrap().as_ref().unwrap().advance(MS * millis);
+        Ok(())
+    });
+    let config = Config { slow_turn: 4 * MS, read_max: 5, ..Config::default() };
+    let mut reactor = world(script, 1, config);
+    *clock.lock().unwrap() = Some(reactor.net().clock());
+    let client = reactor.net().client();
+    for (bytes, slow, full) in [(&b"1234"[..], 0, 0), (b"12345", 1, 1), (b"12345", 2, 2)] {
+        reactor.net().send(client, bytes);
+        reactor.net().deliver_all();
+        settle(&mut reactor);
+        let stats = reactor.hub().stats();
+        assert_eq!((stats.slow_turns, stats.read_budget), (slow, full));
+    }
+}
+
+#[test]
 fn a_slow_stopping_is_counted_though_nobody_else_is_served() {
     let sim = Sim::new(1);
     let clock = sim.clock();
