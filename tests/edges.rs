@@ -127,6 +127,20 @@ fn a_turn_is_slow_when_it_takes_longer_than_that_and_a_full_read_is_counted() {
 }
 
 #[test]
+fn a_write_that_fails_ends_the_connection_and_is_no_shortage() {
+    let mut reactor = world(Script::default(), 1, Config::default());
+    let client = reactor.net().client();
+    settle(&mut reactor);
+    let id = reactor.hub().ids().next().unwrap();
+    reactor.net().reset_client(client);
+    reactor.net().deliver_all();
+    reactor.hub().peer(id).unwrap().send(b"too late");
+    reactor.turn().unwrap();
+    let stats = reactor.hub().stats();
+    assert_eq!((stats.writes, stats.io_pauses, reactor.hub().len()), (1, 0, 0));
+}
+
+#[test]
 fn a_slow_stopping_is_counted_though_nobody_else_is_served() {
     let sim = Sim::new(1);
     let clock = sim.clock();
