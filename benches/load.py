@@ -22,6 +22,7 @@ import json
 import os
 import pathlib
 import signal
+import socket
 import statistics
 import subprocess
 import sys
@@ -37,7 +38,7 @@ ROUNDS = 7
 SECONDS = 3  # of a round
 
 NGINX_CONF = """
-daemon off; worker_processes 1; pid {dir}/pid; error_log {dir}/error.log crit;
+daemon off; master_process off; pid {dir}/pid; error_log {dir}/error.log crit;
 events {{ worker_connections 1024; }}
 http {{
     access_log off; keepalive_requests 1000000000;
@@ -133,30 +134,51 @@ def compiled(name):
     return binary
 
 
-def median(rounds, field):
-    return statistics.median(field(one) for one in rounds)
-
-
 # 1. Processor time per request.
 
 
-def beside(title, name, theirs, ours, rate_goal, cost_goal):
+def cpu_of(process):
+    """Seconds of processor time that a process of one thread has had."""
+    return int(pathlib.Path(f"/proc/{process.pid}/schedstat").read_text().split()[0]) / 1e9
+
+
+def beside(title, server, generators, rate_goal, cost_goal):
     """Rounds of two generators in turn; each is a call that returns (requests, seconds, cpu)."""
-    rounds = {name: [], "charkh load": []}
+    rounds = {name: [] for name in generators}
     for _ in range(ROUNDS):
-        rounds[name].append(theirs())
-        rounds["charkh load"].append(ours())
-    rates = [median(all, lambda r: r[0] / r[1]) for all in rounds.values()]
-    costs = [median(all, lambda r: 1e6 * r[2] / r[0]) for all in rounds.values()]
-    rows = [(f"{who}: requests/s", f"{rate:.0f}", None, True) for who, rate in zip(rounds, rates)]
-    rows += [(f"{who}: CPU per request", f"{cost:.2f} us", None, True)
-             for who, cost in zip(rounds, costs)]
+        for name, generator in generators.items():
+            before = cpu_of(server)
+            requests, seconds, cpu = generator()
+            served = cpu_of(server) - before
+            rounds[name].append(
+                (requests / seconds, 1e6 * cpu / requests, 100 * served / seconds))
+    rates, costs, shares = ([statistics.median(one[at] for one in all) for all in rounds.values()]
+                            for at in range(3))
+    rows = []
+    for name, rate, cost, share in zip(rounds, rates, costs, shares):
+        rows += [(f"{name}: requests/s", f"{rate:.0f}", None, True),
+                 (f"{name}: CPU per request", f"{cost:.2f} us", None, True),
+                 (f"{name}: the server's processor", f"{share:.0f} %", None, True)]
     rate, cost = rates[1] / rates[0], costs[1] / costs[0]
     rows.append(("ratio of requests/s", f"{rate:.3f}", rate_goal and f">= {rate_goal}",
                  rate >= (rate_goal or 0)))
     rows.append(("ratio of CPU per request", f"{cost:.3f}", cost_goal and f"<= {cost_goal}",
                  cost <= (cost_goal or cost)))
     show(f"{title} ({ROUNDS} rounds of {SECONDS} s each, medians)", rows)
+
+
+def free_port():
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        return listener.getsockname()[1]
+
+
+def reach(port):
+    """Until somebody listens there."""
+    for _ in range(500):
+        with contextlib.suppress(OSError):
+            return socket.create_connection(("127.0.0.1", port)).close()
+        time.sleep(0.01)
+    sys.exit(f"nobody listens at port {port}")
 
 
 def ours(port, *options):
@@ -168,11 +190,12 @@ def ours(port, *options):
 
 
 def wrk():
-    port = 18080
+    port = free_port()
     conf = pathlib.Path(SCRATCH) / "nginx.conf"
     conf.write_text(NGINX_CONF.format(dir=SCRATCH, port=port))
-    with running(["nginx", "-c", conf, "-p", SCRATCH, "-e", f"{SCRATCH}/error.log"], THEIRS):
-        time.sleep(0.5)
+    nginx = ["nginx", "-c", conf, "-p", SCRATCH, "-e", f"{SCRATCH}/error.log"]
+    with running(nginx, THEIRS) as server:
+        reach(port)
 
         def theirs():
             command = ["wrk", "-t1", "-c50", f"-d{SECONDS}s", f"http://127.0.0.1:{port}/"]
@@ -182,12 +205,12 @@ def wrk():
             words = next(line for line in text.splitlines() if " requests in " in line).split()
             return int(words[0]), float(words[3].strip("s,")), cpu
 
-        beside("wrk: nginx, `return 200`, 50 connections, 1 thread", "wrk", theirs,
-               ours(port, "--reply", "http"), None, 1.2)
+        beside("wrk: nginx, `return 200`, 50 connections, 1 thread", server,
+               {"wrk": theirs, "charkh load": ours(port, "--reply", "http")}, None, 1.2)
 
 
 def epoll():
-    with serving("echo", THEIRS) as (_, port):
+    with serving("echo", THEIRS) as (server, port):
 
         def theirs():
             process = start([compiled("epoll"), port, 50, SECONDS], OURS, stdout=subprocess.PIPE,
@@ -195,8 +218,8 @@ def epoll():
             requests, seconds = process.stdout.read().split()
             return int(requests), float(seconds), finish(process)[1]
 
-        beside("epoll: an echo server, 50 connections, depth 1, 64 B", "C epoll loop", theirs,
-               ours(port), 0.97, None)
+        beside("epoll: an echo server, 50 connections, depth 1, 64 B", server,
+               {"C epoll loop": theirs, "charkh load": ours(port)}, 0.97, None)
 
 
 # 2. Delays that are seen, and a generator that testifies against itself.
