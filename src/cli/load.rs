@@ -61,7 +61,8 @@ const INVALID: u8 = 4;
 /// How long the target is asked in a closed loop, before a search for its edge.
 const GUESS: Duration = Duration::from_secs(1);
 
-/// How often a trial is made that the generator, and not the target, may have broken.
+/// How often a trial is made that the generator, and not the target, may have broken, because its
+/// verdict is not VALID.
 const TRIES: u32 = 3;
 
 pub(crate) fn run(args: &LoadArgs) -> Result<u8, String> {
@@ -258,16 +259,16 @@ fn find_max(
             let kept = promise.is_kept_by(&results.latency)
                 && results.errors.is_empty()
                 && results.unsent == 0;
-            let invalid = results.verdict.trust == Trust::Invalid;
+            let doubtful = results.verdict.trust != Trust::Valid;
             let value_ms = promise.of(&results.latency).as_secs_f64() * 1e3;
             let how = if kept { "kept" } else { "broken" };
-            let whose = if invalid && !kept { ", by the generator" } else { "" };
+            let whose = if doubtful && !kept { ", perhaps by the generator" } else { "" };
             live.say(&format!("trial rate {rate:.1} value {value_ms:.3}ms {how}{whose}"));
-            if invalid && !kept && tried < TRIES {
+            if doubtful && !kept && tried < TRIES {
                 tried += 1;
                 continue;
             }
-            ours += usize::from(invalid && !kept);
+            ours += usize::from(doubtful && !kept);
             if kept || last.is_none() {
                 last = Some(results);
             }
@@ -279,7 +280,8 @@ fn find_max(
         let trust = &mut results.verdict.trust;
         *trust = Trust::Suspect.max(*trust);
         results.verdict.reasons.push(format!(
-            "{ours} of {} trials were broken by the generator: the target may be better than this.",
+            "{ours} of {} trials were broken when the generator was not at its best: the target \
+             may be better than this.",
             found.trials.len()
         ));
     }

@@ -4,12 +4,10 @@ use charkh::ConnId;
 use super::reply::State;
 
 /// A place for one connection after the other. A hundred thousand idle ones are held: see the
-/// assertion.
+/// assertion, and what those have that ask for something in [`Links`].
 pub(crate) struct Link {
     /// The connection that is up now.
     pub(crate) id: Option<ConnId>,
-    /// How far its reply has been read.
-    pub(crate) reply: State,
     /// Requests that were answered while measuring.
     pub(crate) served: u32,
     /// The message that is sent next.
@@ -38,20 +36,7 @@ pub(crate) struct Link {
     pub(crate) judged: bool,
 }
 
-impl Link {
-    /// Another connection takes its place.
-    pub(crate) fn refresh(&mut self) {
-        self.reply = State::default();
-        self.answering = false;
-        self.armed = false;
-        self.closing = false;
-        self.announced = false;
-        self.useful = false;
-        self.judged = false;
-    }
-}
-
-const _: () = assert!(size_of::<Link>() <= 64);
+const _: () = assert!(size_of::<Link>() <= 40);
 
 /// Tenths of a millisecond since the beginning: a clock of four bytes, for five days.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Default)]
@@ -82,6 +67,8 @@ pub(crate) struct Links {
     pub(crate) all: Vec<Link>,
     /// A ring of so many for each link; none if nothing is sent.
     flights: Vec<Flight>,
+    /// How far the reply of each has been read; none if nothing is sent.
+    replies: Vec<State>,
     depth: u16,
 }
 
@@ -89,7 +76,6 @@ impl Links {
     pub(crate) fn new(count: usize, depth: u16) -> Self {
         let blank = || Link {
             id: None,
-            reply: State::default(),
             served: 0,
             seq: 0,
             last: Tenths::default(),
@@ -106,11 +92,31 @@ impl Links {
             judged: false,
         };
         let flights = vec![Flight::default(); count * usize::from(depth)];
-        Self { all: (0..count).map(|_| blank()).collect(), flights, depth }
+        let replies = vec![State::default(); if depth == 0 { 0 } else { count }];
+        Self { all: (0..count).map(|_| blank()).collect(), flights, replies, depth }
     }
 
     pub(crate) fn get(&mut self, n: u32) -> &mut Link {
         &mut self.all[n as usize]
+    }
+
+    /// Only while a request is under way: then there is one.
+    pub(crate) fn reply(&mut self, n: u32) -> &mut State {
+        &mut self.replies[n as usize]
+    }
+
+    /// Another connection takes its place.
+    pub(crate) fn refresh(&mut self, n: u32) {
+        if let Some(reply) = self.replies.get_mut(n as usize) {
+            *reply = State::default();
+        }
+        let link = self.get(n);
+        link.answering = false;
+        link.armed = false;
+        link.closing = false;
+        link.announced = false;
+        link.useful = false;
+        link.judged = false;
     }
 
     /// It is up, and has room for one more request.

@@ -513,7 +513,7 @@ impl Worker {
                 progress = self.advance(n, input, now);
             }
             if eof && progress == Ok(Progress::More) {
-                progress = self.spec.reply.eof(&mut self.links.get(n).reply, input.take_all());
+                progress = self.spec.reply.eof(self.links.reply(n), input.take_all());
             }
             match progress {
                 Ok(Progress::Whole(outcome)) => self.answered(peer, n, outcome, now),
@@ -544,9 +544,8 @@ impl Worker {
         self.first_byte(n, now);
         let (number, flying) = (self.number(n), self.links.flying(n));
         let Self { spec, links, .. } = self;
-        let link = links.get(n);
-        let sent = spec.message.bytes(number, link.seq.wrapping_sub(flying.into()));
-        spec.reply.advance(&mut link.reply, sent, input)
+        let seq = links.get(n).seq.wrapping_sub(flying.into());
+        spec.reply.advance(links.reply(n), spec.message.bytes(number, seq), input)
     }
 
     /// What a link is called among those of all threads.
@@ -620,9 +619,9 @@ impl Protocol for Worker {
         self.up += 1;
         self.tally.up_max = self.tally.up_max.max(self.up);
         self.tally.series.up(now, self.up);
+        self.links.refresh(n);
         let link = self.links.get(n);
         link.id = Some(peer.id());
-        link.refresh();
         link.last = Tenths::of(now);
         self.settle(n);
         if self.phase == Phase::Over {
