@@ -191,7 +191,7 @@ fn wanted(spec: &Spec, args: &LoadArgs) -> Wanted {
             Pace::Open(rate) => plan::Pace::Open { rate, depth },
         },
         messages: format!("{} messages", figures::bytes(spec.message.size() as u64)),
-        duration: spec.duration.unwrap_or_default(),
+        duration: spec.duration,
         warm_up: args.shape.warmup(),
     }
 }

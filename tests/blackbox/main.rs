@@ -9,6 +9,7 @@ mod support;
 mod chat;
 mod deadlines;
 mod limits;
+mod load;
 #[cfg(target_os = "linux")]
 mod many;
 #[cfg(target_os = "linux")]

@@ -40,7 +40,8 @@ pub(crate) struct Wanted {
     pub(crate) pace: Pace,
     /// What goes back and forth: `64 B messages`.
     pub(crate) messages: String,
-    pub(crate) duration: Duration,
+    /// `None`: until the requests are done.
+    pub(crate) duration: Option<Duration>,
     pub(crate) warm_up: Duration,
 }
 
@@ -257,16 +258,19 @@ fn summary(wanted: &Wanted) -> String {
             )
         }
     };
+    let duration = match wanted.duration {
+        Some(duration) => Span(duration).to_string(),
+        None => "until the requests are done".into(),
+    };
     let warm_up = match wanted.warm_up {
         Duration::ZERO => String::new(),
         warm_up => format!(" after {} of warm-up", Span(warm_up)),
     };
     format!(
-        "{} from {}, {}, {pace}, {}{warm_up}",
+        "{} from {}, {}, {pace}, {duration}{warm_up}",
         counted(wanted.connections, "connection", "connections"),
         counted(wanted.sources, "address", "addresses"),
-        counted(wanted.threads, "thread", "threads"),
-        Span(wanted.duration)
+        counted(wanted.threads, "thread", "threads")
     )
 }
 
@@ -348,7 +352,7 @@ mod tests {
             connecting: 512,
             pace: Pace::Closed { depth: 1 },
             messages: "64 B messages".into(),
-            duration: Duration::from_secs(10),
+            duration: Some(Duration::from_secs(10)),
             warm_up: Duration::from_secs(1),
         }
     }
