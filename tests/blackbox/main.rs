@@ -10,6 +10,8 @@ mod chat;
 mod deadlines;
 mod limits;
 mod load;
+#[cfg(unix)]
+mod load_faults;
 #[cfg(target_os = "linux")]
 mod many;
 #[cfg(target_os = "linux")]
