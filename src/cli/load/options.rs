@@ -76,7 +76,8 @@ pub(crate) struct Shape {
     /// for each trial].
     #[arg(long, short, value_name = "TIME", value_parser = a_while())]
     pub(crate) duration: Option<Span>,
-    /// Requests to measure, of all connections together.
+    /// Requests to measure, of all connections together. Without --duration, they are given up when
+    /// there was no connection for a second longer than --timeout.
     #[arg(long, short = 'n', value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     pub(crate) requests: Option<u64>,
     /// Load before measuring, which is not counted [default: none; with --find-max, 500ms].

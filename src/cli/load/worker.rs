@@ -35,6 +35,9 @@ const REDIAL_NS: u64 = 250_000_000;
 /// How long replies are awaited when somebody has asked for the end.
 const STOP_NS: u64 = 1_000_000_000;
 
+/// How much longer than the timeout there may be no connection at all: for some redials.
+const DOWN_NS: u64 = 4 * REDIAL_NS;
+
 /// How often the board is written.
 const TELL_NS: u64 = 50_000_000;
 
@@ -85,6 +88,8 @@ pub(crate) struct Worker {
     /// Links with room for a request, and since when there is one: who waited longest is first.
     free: VecDeque<u32>,
     free_since: u64,
+    /// While there is none: until when there was one.
+    free_until: u64,
     phase: Phase,
     /// When running began.
     start: u64,
@@ -100,6 +105,8 @@ pub(crate) struct Worker {
     /// When the last one was.
     pub(crate) settled_at: u64,
     up: u64,
+    /// While none is: since when.
+    down_since: u64,
     pub(crate) tally: Tally,
     requests: u64,
     latency: [u64; BANDS],
@@ -134,6 +141,7 @@ impl Worker {
             redials: VecDeque::new(),
             free: VecDeque::new(),
             free_since: 0,
+            free_until: 0,
             phase: Phase::Connecting,
             start: u64::MAX,
             window: Window { from: u64::MAX, until: u64::MAX },
@@ -144,6 +152,7 @@ impl Worker {
             settled: 0,
             settled_at: 0,
             up: 0,
+            down_since: 0,
             tally: Tally::default(),
             requests: 0,
             latency: [0; BANDS],
@@ -171,6 +180,7 @@ impl Worker {
         }
         self.phase = Phase::Running;
         self.start = start;
+        self.down_since = self.down_since.max(start);
         let from = start + nanos(self.spec.warmup);
         let until = self.spec.duration.map_or(u64::MAX, |long| from.saturating_add(nanos(long)));
         self.window = Window { from, until };
@@ -219,7 +229,8 @@ impl Worker {
             if now >= self.window.from && self.readings[0].is_none() {
                 self.readings[0] = Some(Reading::take(hub));
             }
-            if now >= self.window.until || self.left == 0 && self.flying == 0 {
+            let done = self.left == 0 && self.flying == 0;
+            if now >= self.window.until || done || self.is_in_vain(now) {
                 self.window.until = self.window.until.min(now);
                 self.read_to_end(hub);
                 self.phase = Phase::Draining(now + self.patience);
@@ -230,6 +241,12 @@ impl Worker {
         {
             self.close(hub, now);
         }
+    }
+
+    /// Requests are counted, not time, and nobody is there to take them: that could go on for ever.
+    fn is_in_vain(&self, now: u64) -> bool {
+        let down = if self.up == 0 { now.saturating_sub(self.down_since) } else { 0 };
+        self.spec.duration.is_none() && down >= nanos(self.spec.timeout) + DOWN_NS
     }
 
     fn read_to_end(&mut self, hub: &mut Hub) {
@@ -297,30 +314,39 @@ impl Worker {
             let Some(&n) = self.free.front() else { return };
             let id = self.links.get(n).id.filter(|_| self.links.has_room(n));
             let Some(mut peer) = id.and_then(|id| hub.peer(id)) else {
-                self.leave_queue();
+                self.leave_queue(now);
                 continue;
             };
             if matches!(self.spec.pace, Pace::Open(_)) && self.measured(planned) {
-                // Before that nobody was free, which was not our fault.
-                self.tally.lateness.record_ns(now - planned.max(self.free_since).min(now));
+                self.tally.lateness.record_ns(self.late(planned, now));
             }
             self.send(&mut peer, n, planned, now);
-            self.leave_queue();
+            self.leave_queue(now);
             self.queue(n, now);
         }
         self.wake_by(hub, now);
     }
 
-    fn leave_queue(&mut self) {
+    fn leave_queue(&mut self, now: u64) {
         if let Some(n) = self.free.pop_front() {
             self.links.get(n).queued = false;
         }
+        if self.free.is_empty() {
+            self.free_until = now;
+        }
+    }
+
+    /// How long a request waited that somebody was free for until then. While nobody is, it waits
+    /// for the target; but what we left undone before that is still ours.
+    fn late(&self, planned: u64, until: u64) -> u64 {
+        until.saturating_sub(planned.max(self.free_since))
     }
 
     /// It may have room for one more.
     fn queue(&mut self, n: u32, now: u64) {
         if self.links.has_room(n) && !self.links.get(n).queued {
-            if self.free.is_empty() {
+            // Who leaves and comes back at once was never away.
+            if self.free.is_empty() && self.free_until < now {
                 self.free_since = now;
             }
             self.links.get(n).queued = true;
@@ -464,13 +490,18 @@ impl Worker {
         if !self.links.has_room(n) {
             return;
         }
-        let planned = self.next_plan();
+        let mut planned = self.next_plan();
         // In an open loop whoever is queued has waited longer.
         if planned <= now && (self.free.is_empty() || self.spec.pace == Pace::Closed) {
             if matches!(self.spec.pace, Pace::Open(_)) && self.measured(planned) {
-                self.tally.lateness.record_ns(0);
+                self.tally.lateness.record_ns(self.late(planned, self.free_until));
             }
-            return self.send(peer, n, planned, now);
+            self.send(peer, n, planned, now);
+            // After a reply there is room for one; on a new connection for more.
+            if !self.links.has_room(n) {
+                return;
+            }
+            planned = self.next_plan();
         }
         self.queue(n, now);
         if planned < u64::MAX {
@@ -673,6 +704,7 @@ impl Protocol for Worker {
     fn closed(&mut self, hub: &mut Hub, _: ConnId, n: u32, reason: Reason) {
         let now = self.now();
         self.up -= 1;
+        self.down_since = now;
         self.tally.series.up(now, self.up);
         let owed = self.links.flying(n) > 0;
         self.drop_flights(n, now, false);
