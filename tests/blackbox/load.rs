@@ -266,7 +266,7 @@ fn what_warms_up_is_sent_and_not_counted() {
     assert!(server.bytes() > 100 * 64);
     assert!(loaded.seconds("/measured_from_s") >= 0.2);
     let told = loaded.told();
-    assert!(told.contains("64 B messages, until the requests are done after 200ms of warm-up"));
+    assert!(told.contains("64 B messages, until 100 requests are done after 200ms of warm-up"));
 }
 
 #[test]
