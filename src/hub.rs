@@ -14,7 +14,10 @@ use crate::{
     Peer, Result,
     buf::{Held, Pool},
     config::Config,
-    conn::{Conn, Ours, Patience, Reason, Stamp, State, ms_between, stamp, stamp_now, whole_ms},
+    conn::{
+        Conn, DELAY_MAX, Ours, Patience, Reason, Stamp, State, ms_between, stamp, stamp_now,
+        whole_ms,
+    },
     layer::{Layer, Layered},
     stats::Stats,
     timers::Timers,
@@ -53,7 +56,7 @@ pub struct Hub {
     /// Connections that are over, to be released at the end of the turn.
     pub(crate) ended: VecDeque<(u32, Reason)>,
     /// Connections that callbacks asked for.
-    pub(crate) dials: VecDeque<(ConnId, SocketAddr)>,
+    pub(crate) dials: VecDeque<Dial>,
     pub(crate) timers: Timers,
     pub(crate) pool: Pool,
     pub(crate) weights: Weights,
@@ -62,8 +65,8 @@ pub struct Hub {
     pub(crate) trace: Trace,
     pub(crate) config: Config,
     pub(crate) stopping: Stopping,
-    /// When `Protocol::tick` is wanted, in milliseconds.
-    pub(crate) tick_at: Option<u64>,
+    /// When `Protocol::tick` is wanted.
+    pub(crate) tick_at: Option<Duration>,
     /// The longest turn since somebody asked.
     pub(crate) longest_turn: Duration,
     patience: Patience,
@@ -77,6 +80,14 @@ pub struct Hub {
     /// Addresses that do not fit into a connection's entry.
     long_addrs: Slab<SocketAddr>,
     per_ip: HashMap<IpAddr, u32>,
+}
+
+/// A connection that a callback asked for.
+pub(crate) struct Dial {
+    pub(crate) id: ConnId,
+    pub(crate) addr: SocketAddr,
+    /// The local address to come from; `None`: the kernel's choice.
+    pub(crate) source: Option<IpAddr>,
 }
 
 /// The connection being served gathers its reply here rather than in a buffer of its own: most
@@ -206,6 +217,17 @@ impl Hub {
     /// turns the wheel without pause. After a second [`stop`](Hub::stop) nothing is begun any
     /// more, and no callback follows: the name that is returned is nobody's.
     pub fn connect(&mut self, addr: SocketAddr) -> ConnId {
+        self.dial(addr, None)
+    }
+
+    /// [`connect`](Hub::connect), from this local address: each has its own range of ports, so
+    /// that who has many can have more connections to one place. One that is not this machine's,
+    /// or of another family than `addr`, fails with [`Reason::Broken`] and the system's error.
+    pub fn connect_from(&mut self, addr: SocketAddr, source: IpAddr) -> ConnId {
+        self.dial(addr, Some(source))
+    }
+
+    fn dial(&mut self, addr: SocketAddr, source: Option<IpAddr>) -> ConnId {
         if matches!(self.stopping, Stopping::AtOnce | Stopping::Over) {
             return ConnId::NOBODY;
         }
@@ -213,7 +235,7 @@ impl Hub {
         if self.conns.len() > self.config.conns_max {
             self.end(id.slot, Reason::OutOfRoom);
         } else {
-            self.dials.push_back((id, addr));
+            self.dials.push_back(Dial { id, addr, source });
         }
         id
     }
@@ -231,7 +253,31 @@ impl Hub {
     /// a timer of the whole server. Rounded up to the next millisecond; never early. Longer than
     /// 24 days is never.
     pub fn tick_in(&mut self, after: Duration) {
-        self.tick_at = self.ms_after(after);
+        self.tick_at = self.ms_after(after).map(Duration::from_millis);
+    }
+
+    /// The same, at an exact time on the clock of [`now`](Hub::now): not rounded, never early. A
+    /// time that has come is the next turn's, never this one's. More than 24 days away is never.
+    ///
+    /// How exactly [`net::Os`](crate::net::Os) sleeps is the kernel's: to the millisecond, or, with
+    /// the feature `fine-sleep`, as `sleep_finely` says.
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use charkh::Hub;
+    /// # struct Metronome { next: Duration }
+    /// # impl Metronome {
+    /// fn tick(&mut self, hub: &mut Hub) {
+    ///     // Counted from the last time, not from now: what is late does not add up.
+    ///     self.next += Duration::from_micros(250);
+    ///     hub.tick_at(self.next);
+    /// }
+    /// # }
+    /// ```
+    pub fn tick_at(&mut self, at: Duration) {
+        let soonest = self.now + Duration::from_nanos(1);
+        let is_near = at.saturating_sub(self.now) <= DELAY_MAX;
+        self.tick_at = is_near.then(|| at.max(soonest));
     }
 
     /// Stop in good order: accept what the kernel has queued already and no more, let answers

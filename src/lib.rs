@@ -37,6 +37,9 @@
 //! # Features
 //! - `cli` (default): the `charkh` program. A library user turns it off with
 //!   `default-features = false`; what is left needs mio, slab, log and socket2.
+//! - `fine-sleep`: [`net::Os`] can sleep to the microsecond, on Linux: `Os::sleep_finely`.
+//! - `late-ports`: [`Hub::connect_from`] leaves the port to be chosen as it connects, on Linux, so
+//!   that one address has its whole range of ports for each place that it connects to.
 //! - `signals`: [`net::Os`] can watch signals, as events of the loop.
 //! - `sim`: `net::sim`, worlds made of seeds, without sockets, to test protocols in; its page
 //!   begins with an example.

@@ -5,7 +5,7 @@
 //! code that the simulator tests.
 use std::{
     io::{self, IoSlice},
-    net::SocketAddr,
+    net::{IpAddr, SocketAddr},
     sync::Arc,
     time::Duration,
 };
@@ -146,8 +146,14 @@ pub trait Net {
     /// Accept one connection only to close it, even when no descriptor is left.
     fn refuse(&mut self, listener: &mut Self::Listener) -> io::Result<()>;
 
-    /// Begin to connect; [`connected`](Net::connected) tells how it came out.
-    fn connect(&mut self, addr: SocketAddr, options: &SocketOptions) -> io::Result<Self::Stream>;
+    /// Begin to connect, from the local address `source` or (`None`) whichever leads there;
+    /// [`connected`](Net::connected) tells how it came out.
+    fn connect(
+        &mut self,
+        addr: SocketAddr,
+        source: Option<IpAddr>,
+        options: &SocketOptions,
+    ) -> io::Result<Self::Stream>;
 
     /// Once per stream, both directions, edge-triggered; never changed after.
     fn watch(&mut self, stream: &mut Self::Stream, token: Token) -> io::Result<()>;

@@ -113,6 +113,6 @@ pub trait Protocol {
     /// for each that is never opened.
     fn connect_failed(&mut self, _hub: &mut Hub, _id: ConnId, _reason: Reason) {}
 
-    /// The time that was given to [`Hub::tick_in`] has come.
+    /// The time that was given to [`Hub::tick_in`] or [`Hub::tick_at`] has come.
     fn tick(&mut self, _hub: &mut Hub) {}
 }

@@ -20,7 +20,7 @@ use crate::{
     config::{Config, WhenFull},
     conn::{Conn, Due, Ours, Reason, State},
     handle::{self, Handle, Jobs},
-    hub::{ConnId, Hub, ListenerId, Stopping},
+    hub::{ConnId, Dial, Hub, ListenerId, Stopping},
     input::Input,
     layer::{Layer, Layered},
     logging::Throttle,
@@ -315,7 +315,7 @@ impl<P: Protocol, N: Net> Reactor<P, N> {
         let timeout = match self.has_work() {
             true => Some(Duration::ZERO),
             false => {
-                let next = self.next_deadline().map(Duration::from_millis);
+                let next = self.next_deadline();
                 let sleep = next.map(|at| at.saturating_sub(self.net.now()));
                 Some(sleep.unwrap_or(Duration::MAX).min(sleep_max)).filter(|&s| s < Duration::MAX)
             }
@@ -352,14 +352,15 @@ impl<P: Protocol, N: Net> Reactor<P, N> {
         self.hub.len() < self.hub.config.conns_max
     }
 
-    fn next_deadline(&mut self) -> Option<u64> {
+    fn next_deadline(&mut self) -> Option<Duration> {
         let grace = match self.hub.stopping {
             Stopping::Draining { until_ms, .. } => Some(until_ms),
             _ => None,
         };
         let timers = self.hub.timers.next();
-        let all = [timers, self.hub.tick_at, self.accept_at, self.starved_at, grace];
-        all.into_iter().flatten().min()
+        let all = [timers, self.accept_at, self.starved_at, grace];
+        let whole = all.into_iter().flatten().min().map(Duration::from_millis);
+        [whole, self.hub.tick_at].into_iter().flatten().min()
     }
 
     /// Bits are set and connections queued; nothing is acted on here.
@@ -408,10 +409,11 @@ impl<P: Protocol, N: Net> Reactor<P, N> {
         self.jobs.cut_short();
     }
 
-    /// Those that are due now. None that this pass arms is: a timer is at least a millisecond away.
+    /// Those that are due now. None that this pass arms is: a timer is at least a millisecond away,
+    /// and a tick later than now.
     fn fire_timers(&mut self) {
         let now = self.hub.now_ms();
-        if self.hub.tick_at.is_some_and(|at| at <= now) {
+        if self.hub.tick_at.is_some_and(|at| at <= self.hub.now()) {
             self.hub.tick_at = None;
             self.mark();
             self.protocol.tick(&mut self.hub);
@@ -673,12 +675,12 @@ impl<P: Protocol, N: Net> Reactor<P, N> {
     /// What callbacks asked for.
     fn connect(&mut self) {
         for _ in 0..self.hub.config.connects_max {
-            let Some((id, addr)) = self.hub.dials.pop_front() else { return };
+            let Some(Dial { id, addr, source }) = self.hub.dials.pop_front() else { return };
             if self.hub.peer(id).is_none() {
                 continue; // given up before it began
             }
             self.hub.note(What::Connect, id.slot, 0);
-            match self.net.connect(addr, &self.hub.config.sockets) {
+            match self.net.connect(addr, source, &self.hub.config.sockets) {
                 Ok(stream) => drop(self.seat(id.slot, stream)),
                 Err(e) => self.hub.end(id.slot, Reason::Broken(e)),
             }

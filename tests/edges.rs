@@ -7,16 +7,16 @@ mod common;
 
 use std::{
     io::{ErrorKind, Write},
-    net::SocketAddr,
+    net::{IpAddr, SocketAddr},
     sync::{Arc, Mutex},
     time::Duration,
 };
 
 use bent::Bent;
 use charkh::{
-    Config, Layer, Peer, Reactor, Result, Stopped, WhenFull,
+    Config, Hub, Input, Layer, Peer, Protocol, Reactor, Result, Stopped, WhenFull,
     codec::FrameError,
-    net::{ClientId, Clock, Event, Sim, Token},
+    net::{ClientId, Clock, Event, Net, Sim, Token},
 };
 use common::{Diary, Echo, MS, Script, on_data, settle, swallow, world};
 
@@ -188,6 +188,33 @@ fn a_failure_that_is_told_twice_is_noticed() {
     reactor.net().inject(told);
     settle(&mut reactor);
     assert!(diary.lines()[1].starts_with("broken: "), "{:?}", diary.lines());
+}
+
+#[test]
+fn a_connection_comes_from_the_address_that_was_asked_for() {
+    let script = Script::default();
+    let diary = script.diary.clone();
+    let mut reactor = world(script, 1, Config::default());
+    let [v4, v6]: [SocketAddr; 2] =
+        ["10.0.0.1:80", "[fd00::1]:80"].map(|addr| addr.parse().unwrap());
+    let [from_4, from_6]: [IpAddr; 2] =
+        ["10.0.0.9", "fd00::9"].map(|source| source.parse().unwrap());
+    reactor.hub().connect(v4);
+    reactor.hub().connect_from(v4, from_4);
+    reactor.hub().connect_from(v6, from_6);
+    settle(&mut reactor);
+    let mut sources = Vec::new();
+    while let Some(client) = reactor.net().dialed() {
+        sources.push((reactor.net().addr(client).unwrap(), reactor.net().source(client)));
+    }
+    sources.sort();
+    assert_eq!(sources, [(v4, None), (v4, Some(from_4)), (v6, Some(from_6))]);
+    assert_eq!(diary.lines(), ["open"; 3]);
+    reactor.hub().connect_from(v4, from_6);
+    reactor.hub().connect_from(v6, from_4);
+    settle(&mut reactor);
+    assert_eq!(diary.count("connect failed: broken: invalid input parameter"), 2);
+    assert_eq!(reactor.hub().len(), 3);
 }
 
 #[test]
@@ -406,6 +433,92 @@ fn idle_is_never_early_by_a_part_of_a_millisecond() {
         settle(&mut reactor);
         assert_eq!(reactor.hub().stats().ended_by("idle"), 1);
     }
+}
+
+/// When it was ticked; it asks for the next of these times each time.
+#[derive(Default)]
+struct Ticks {
+    ticked: Vec<Duration>,
+    next: Vec<Duration>,
+}
+
+impl Protocol for Ticks {
+    type Session = ();
+
+    fn open(&mut self, _: &mut Peer) {}
+
+    fn data(&mut self, _: &mut Peer, _: &mut (), input: &mut Input) -> Result {
+        input.take_all();
+        Ok(())
+    }
+
+    fn tick(&mut self, hub: &mut Hub) {
+        self.ticked.push(hub.now());
+        if let Some(next) = self.next.pop() {
+            hub.tick_at(next);
+        }
+    }
+}
+
+const NS: Duration = Duration::from_nanos(1);
+
+#[test]
+fn a_tick_comes_at_its_nanosecond() {
+    let mut reactor = world(Ticks::default(), 1, Config::default());
+    let times = [7 * NS, 1_234_567 * NS, 5 * MS, Duration::from_secs(9000) + NS];
+    reactor.protocol().next = times[1..].iter().rev().copied().collect();
+    reactor.hub().tick_at(times[0]);
+    settle(&mut reactor);
+    assert_eq!(reactor.protocol().ticked, times);
+}
+
+#[test]
+fn a_tick_does_not_come_with_what_comes_before_it() {
+    let mut reactor = world(Ticks::default(), 1, Config::default());
+    reactor.hub().tick_at(MS);
+    for (now, ticked) in [(MS - NS, 0), (MS, 1), (2 * MS, 1)] {
+        let now = now - reactor.net().now();
+        reactor.net().clock().advance(now);
+        reactor.turn_within(Duration::ZERO).unwrap();
+        assert_eq!(reactor.protocol().ticked.len(), ticked);
+    }
+}
+
+#[test]
+fn the_last_to_ask_for_a_tick_says_when() {
+    let asked: [fn(&mut Hub); 3] =
+        [|hub| hub.tick_at(MS), |hub| hub.tick_at(3 * MS + NS), |hub| hub.tick_in(7 * MS + NS)];
+    for (n, ticked) in [(1, vec![MS]), (2, vec![3 * MS + NS]), (3, vec![8 * MS])] {
+        let mut reactor = world(Ticks::default(), 1, Config::default());
+        asked[..n].iter().for_each(|ask| ask(reactor.hub()));
+        settle(&mut reactor);
+        assert_eq!(reactor.protocol().ticked, ticked);
+    }
+    let mut reactor = world(Ticks::default(), 1, Config::default());
+    asked.iter().for_each(|ask| ask(reactor.hub()));
+    reactor.hub().tick_at(Duration::MAX);
+    settle(&mut reactor);
+    assert_eq!(reactor.protocol().ticked, [], "the longest is never");
+}
+
+#[test]
+fn a_tick_for_a_time_that_has_come_is_the_next_turn_s() {
+    let mut reactor = world(Ticks::default(), 1, Config::default());
+    // As it comes, a tick asks for now; that one asks for a time that is long past.
+    reactor.protocol().next = vec![Duration::ZERO, 5 * MS];
+    reactor.hub().tick_at(5 * MS);
+    for ticked in 1..=3 {
+        reactor.turn().unwrap();
+        assert_eq!(reactor.protocol().ticked.len(), ticked, "more than one in a turn, or none");
+    }
+    assert_eq!(reactor.protocol().ticked, [5 * MS, 5 * MS + NS, 5 * MS + 2 * NS]);
+    // Jobs run before ticks; even so it is the next turn's, and the clock stands still until then.
+    reactor.handle().run(|_, hub: &mut Hub| hub.tick_at(Duration::ZERO)).unwrap();
+    for ticked in [3, 4] {
+        reactor.turn().unwrap();
+        assert_eq!(reactor.protocol().ticked.len(), ticked);
+    }
+    assert_eq!(reactor.protocol().ticked[3], 5 * MS + 3 * NS);
 }
 
 #[test]

@@ -54,6 +54,8 @@ const ABSENT: &[(&str, &str)] = &[
     ("mio", "src/net/os.rs"),
     ("signal_hook_mio", "src/net/os.rs"),
     ("socket2", "src/net/os.rs"),
+    ("rustix", "src/net/os.rs"),
+    ("nix", "src/net/os.rs"),
     // The blocking client has no loop, and so no loop's time.
     ("Instant::now", "src/net/os.rs src/client.rs"),
     // Somebody can set it.

@@ -6,7 +6,7 @@ mod common;
 
 use std::{
     io::{self, IoSlice, Read, Write},
-    net::{Shutdown, SocketAddr, TcpStream},
+    net::{IpAddr, Shutdown, SocketAddr, TcpStream},
     sync::{
         Arc, Mutex,
         atomic::{AtomicUsize, Ordering},
@@ -122,8 +122,13 @@ impl Net for Terse {
         self.sim.refuse(listener)
     }
 
-    fn connect(&mut self, addr: SocketAddr, options: &SocketOptions) -> io::Result<TerseStream> {
-        self.sim.connect(addr, options).map(|stream| TerseStream(stream, None))
+    fn connect(
+        &mut self,
+        addr: SocketAddr,
+        source: Option<IpAddr>,
+        options: &SocketOptions,
+    ) -> io::Result<TerseStream> {
+        self.sim.connect(addr, source, options).map(|stream| TerseStream(stream, None))
     }
 
     fn watch(&mut self, stream: &mut TerseStream, token: Token) -> io::Result<()> {
@@ -625,7 +630,7 @@ fn a_connect_that_is_not_decided_is_not_connected() {
     let addr = full.local_addr().unwrap().as_socket().unwrap();
     let _first = TcpStream::connect(addr).unwrap();
     let mut os = Os::new().unwrap();
-    let mut stream = os.connect(addr, &SocketOptions::default()).unwrap();
+    let mut stream = os.connect(addr, None, &SocketOptions::default()).unwrap();
     let error = os.connected(&mut stream).unwrap_err();
     assert_eq!(error.kind(), io::ErrorKind::NotConnected);
 }

@@ -8,6 +8,7 @@ use log::LevelFilter;
 
 use super::{
     address,
+    load::options::LoadArgs,
     units::{Count, Maybe, Size, Span, size_within, span_within},
 };
 
@@ -33,6 +34,8 @@ pub(crate) enum Command {
     Serve(Box<ServeArgs>),
     /// Send a message, or standard input, and show what comes back.
     Send(SendArgs),
+    /// Make a load, measure how it is served, and say whether that can be trusted.
+    Load(Box<LoadArgs>),
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
@@ -381,7 +384,7 @@ mod tests {
     fn serve(args: &[&str]) -> Config {
         match Args::parse_from([&["charkh", "serve"], args].concat()).command {
             Command::Serve(args) => args.config(),
-            Command::Send(_) => panic!("that was serve"),
+            _ => panic!("that was serve"),
         }
     }
 

@@ -1,14 +1,18 @@
 //! How many connections there are descriptors for.
 
 /// Descriptors that the program opens for itself: the poll, what wakes it, signals, a spare one.
-const RESERVE: u64 = 16;
+pub(crate) const RESERVE: u64 = 16;
 
 /// Descriptors that are not for connections: those that are open, those that the program opens for
 /// itself, and a listener for each address, which may be a name with two.
 pub(crate) fn of_its_own(addresses: usize) -> u64 {
+    open_now() + RESERVE + 2 * addresses as u64
+}
+
+/// Descriptors that are open.
+pub(crate) fn open_now() -> u64 {
     // What cannot be counted is guessed: standard input and its like, and then some.
-    let open = std::fs::read_dir("/dev/fd").map_or(16, |open| open.count() as u64);
-    open + RESERVE + 2 * addresses as u64
+    std::fs::read_dir("/dev/fd").map_or(16, |open| open.count() as u64)
 }
 
 /// How many connections to hold: as many as were asked for, or as many as fit, up to `usual`.
@@ -22,13 +26,13 @@ pub(crate) fn max_connections(
 
 /// How many this process may open, now that its own limit is as high as it can be.
 #[cfg(unix)]
-fn descriptors() -> Result<u64, String> {
+pub(crate) fn descriptors() -> Result<u64, String> {
     rlimit::increase_nofile_limit(u64::MAX)
         .map_err(|e| format!("cannot read how many descriptors this process may open: {e}"))
 }
 
 #[cfg(not(unix))]
-fn descriptors() -> Result<u64, String> {
+pub(crate) fn descriptors() -> Result<u64, String> {
     Ok(u64::MAX)
 }
 

@@ -1,8 +1,11 @@
-//! The real world, by way of mio. The only file that names mio, socket2 and the real clock.
+//! The real world, by way of mio. The only file that names mio, socket2, rustix, nix and the real
+//! clock.
+#[cfg(all(target_os = "linux", feature = "fine-sleep"))]
+use std::num::NonZeroU64;
 use std::{
     fmt, fs,
     io::{self, IoSlice, Read, Write},
-    net::{Shutdown, SocketAddr},
+    net::{IpAddr, Shutdown, SocketAddr},
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -10,6 +13,11 @@ use std::{
 use mio::{
     Events, Interest, Poll,
     net::{TcpListener, TcpStream},
+};
+#[cfg(all(target_os = "linux", feature = "fine-sleep"))]
+use rustix::{
+    event::{PollFd, PollFlags, Timespec},
+    io::Errno,
 };
 use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
 
@@ -21,6 +29,11 @@ const EVENTS_MAX: usize = 1024;
 /// The longest sleep; whoever wants more sleeps again.
 const SLEEP_MAX: Duration = Duration::from_secs(24 * 60 * 60);
 
+/// Up to here a fine sleep is slept whole. The kernel may be late by a thousandth of the sleep, or
+/// five thousandths for who is nice, so the beginning of a longer one is slept by itself.
+#[cfg(all(target_os = "linux", feature = "fine-sleep"))]
+const FINE_MAX: Duration = Duration::from_millis(8);
+
 /// Real sockets and the real clock.
 pub struct Os {
     poll: Poll,
@@ -29,6 +42,8 @@ pub struct Os {
     waker: Option<Arc<mio::Waker>>,
     /// Held so that one connection can be taken, and closed, when no other descriptor is left.
     spare: Option<fs::File>,
+    #[cfg(all(target_os = "linux", feature = "fine-sleep"))]
+    fine: bool,
     #[cfg(all(unix, feature = "signals"))]
     signals: Option<signal_hook_mio::v1_0::Signals>,
 }
@@ -51,9 +66,53 @@ impl Os {
             start: Instant::now(),
             waker: None,
             spare: open_spare(),
+            #[cfg(all(target_os = "linux", feature = "fine-sleep"))]
+            fine: false,
             #[cfg(all(unix, feature = "signals"))]
             signals: None,
         })
+    }
+
+    /// Whether sleeps end within some tens of microseconds of their time (on an idle machine),
+    /// instead of with a whole millisecond; at first they do not. Costs a system call a sleep.
+    ///
+    /// To be called on the thread that turns the loop: its timer slack becomes one nanosecond, or
+    /// what the thread began with. Elsewhere than on Linux this does nothing.
+    #[cfg(feature = "fine-sleep")]
+    pub fn sleep_finely(&mut self, on: bool) {
+        #[cfg(target_os = "linux")]
+        {
+            self.fine = on;
+            let slack = on.then_some(NonZeroU64::MIN);
+            if let Err(e) = rustix::thread::set_current_timer_slack(slack) {
+                log::debug!("the timer slack stays as it is: {e}");
+            }
+        }
+        #[cfg(not(target_os = "linux"))]
+        let _ = on;
+    }
+
+    /// Sleep as `timeout` says, if that is to be finer than mio can: it takes whole milliseconds,
+    /// rounded up. What is left for mio to sleep comes back.
+    #[cfg(all(target_os = "linux", feature = "fine-sleep"))]
+    fn doze(&self, timeout: Option<Duration>) -> io::Result<Option<Duration>> {
+        let Some(sleep) = timeout.filter(|sleep| self.fine && !sleep.is_zero()) else {
+            return Ok(timeout);
+        };
+        if sleep > FINE_MAX {
+            return Ok(Some(sleep * 3 / 4)); // with the millisecond of mio's, still too short
+        }
+        let mut fds = [PollFd::new(self.poll.registry(), PollFlags::IN)];
+        let sleep = Timespec { tv_sec: 0, tv_nsec: sleep.subsec_nanos().into() };
+        match rustix::event::poll(&mut fds, Some(&sleep)) {
+            Ok(_) | Err(Errno::INTR) => Ok(Some(Duration::ZERO)),
+            Err(e) => Err(e.into()),
+        }
+    }
+
+    #[cfg(not(all(target_os = "linux", feature = "fine-sleep")))]
+    fn doze(&self, timeout: Option<Duration>) -> io::Result<Option<Duration>> {
+        Ok(timeout)
     }
 
     /// From now on these signals end a sleep of the loop instead of what they did before;
@@ -158,6 +217,40 @@ fn set_reuse_port(_: &Socket) -> io::Result<()> {
     Err(io::Error::new(io::ErrorKind::Unsupported, "this system has no SO_REUSEPORT"))
 }
 
+/// What mio's `connect` does, which knows no source.
+fn connect_from(addr: SocketAddr, source: IpAddr) -> io::Result<TcpStream> {
+    let socket = Socket::new(Domain::for_address(addr), Type::STREAM, Some(Protocol::TCP))?;
+    socket.set_nonblocking(true)?;
+    choose_port_late(&socket);
+    socket.bind(&SocketAddr::new(source, 0).into())?;
+    match socket.connect(&addr.into()) {
+        Err(e) if !is_on_its_way(&e) => Err(e),
+        _ => Ok(TcpStream::from_std(socket.into())),
+    }
+}
+
+/// A port that is chosen by `bind` is nobody else's, wherever it leads, and for a minute after; one
+/// that is chosen by `connect` is only not to lead to the same place twice.
+#[cfg(all(target_os = "linux", feature = "late-ports"))]
+fn choose_port_late(socket: &Socket) {
+    use nix::sys::socket::{setsockopt, sockopt::IpBindAddressNoPort};
+    if let Err(e) = setsockopt(socket, IpBindAddressNoPort, &true) {
+        log::debug!("a port is chosen early: {e}"); // older than Linux 4.2
+    }
+}
+
+#[cfg(not(all(target_os = "linux", feature = "late-ports")))]
+fn choose_port_late(_: &Socket) {}
+
+/// EINPROGRESS has no kind: 115 on Linux (150 on MIPS), 36 on BSD and macOS. Windows would block.
+fn is_on_its_way(e: &io::Error) -> bool {
+    match e.raw_os_error() {
+        Some(115 | 150) => cfg!(any(target_os = "linux", target_os = "android")),
+        Some(36) => cfg!(not(any(target_os = "linux", target_os = "android"))),
+        _ => cfg!(windows) && e.kind() == io::ErrorKind::WouldBlock,
+    }
+}
+
 impl Net for Os {
     type Listener = Listener;
     type Stream = TcpStream;
@@ -171,7 +264,7 @@ impl Net for Os {
 
     fn wait(&mut self, timeout: Option<Duration>, events: &mut Vec<Event>) -> io::Result<()> {
         // mio passes it on, and Darwin refuses a sleep of years.
-        let timeout = timeout.map(|timeout| timeout.min(SLEEP_MAX));
+        let timeout = self.doze(timeout.map(|timeout| timeout.min(SLEEP_MAX)))?;
         match self.poll.poll(&mut self.events, timeout) {
             Err(e) if e.kind() == io::ErrorKind::Interrupted => return Ok(()),
             result => result?,
@@ -237,9 +330,16 @@ impl Net for Os {
         accepted
     }
 
-    fn connect(&mut self, addr: SocketAddr, options: &SocketOptions) -> io::Result<TcpStream> {
-        // mio knows which errors mean "on its way" on each system.
-        let stream = TcpStream::connect(addr)?;
+    fn connect(
+        &mut self,
+        addr: SocketAddr,
+        source: Option<IpAddr>,
+        options: &SocketOptions,
+    ) -> io::Result<TcpStream> {
+        let stream = match source {
+            None => TcpStream::connect(addr)?,
+            Some(source) => connect_from(addr, source)?,
+        };
         set_options(&SockRef::from(&stream), options)?;
         Ok(stream)
     }

@@ -78,7 +78,7 @@ use std::{
     collections::VecDeque,
     io::{self, ErrorKind, IoSlice},
     mem,
-    net::{Ipv4Addr, SocketAddr},
+    net::{IpAddr, Ipv4Addr, SocketAddr},
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering},
@@ -202,6 +202,7 @@ impl Drop for SimStream {
 #[derive(Debug, Default)]
 struct Pipe {
     addr: Option<SocketAddr>,
+    source: Option<IpAddr>,
     token: Option<Token>,
     state: Arc<AtomicU8>,
     /// How an outbound connection came out; `None` for one that came from outside.
@@ -348,6 +349,13 @@ impl Sim {
     /// The client's own address, or the one that was dialed.
     pub fn addr(&self, client: ClientId) -> Option<SocketAddr> {
         self.pipes[client.0].addr
+    }
+
+    /// Where an outbound connection was to come from, if [`Hub::connect_from`] said so.
+    ///
+    /// [`Hub::connect_from`]: crate::Hub::connect_from
+    pub fn source(&self, client: ClientId) -> Option<IpAddr> {
+        self.pipes[client.0].source
     }
 
     /// The client sends. To a connection that the server has closed that brings a reset back.
@@ -910,11 +918,20 @@ impl Net for Sim {
         Ok(())
     }
 
-    fn connect(&mut self, addr: SocketAddr, _: &SocketOptions) -> io::Result<SimStream> {
+    fn connect(
+        &mut self,
+        addr: SocketAddr,
+        source: Option<IpAddr>,
+        _: &SocketOptions,
+    ) -> io::Result<SimStream> {
         if self.is_short() {
             return Err(self.shortage(SHORTAGES));
         }
+        if source.is_some_and(|source| source.is_ipv4() != addr.is_ipv4()) {
+            return Err(ErrorKind::InvalidInput.into());
+        }
         let pipe = self.add_pipe(addr, Some(Dial::Pending));
+        self.pipes[pipe].source = source;
         Ok(self.open_stream(pipe))
     }
 

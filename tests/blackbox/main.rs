@@ -9,6 +9,9 @@ mod support;
 mod chat;
 mod deadlines;
 mod limits;
+mod load;
+#[cfg(unix)]
+mod load_faults;
 #[cfg(target_os = "linux")]
 mod many;
 #[cfg(target_os = "linux")]

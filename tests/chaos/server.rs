@@ -329,11 +329,16 @@ impl Server {
     fn rude_to_all(&mut self, hub: &mut Hub) {
         match self.dice.below(14) {
             0..=4 => self.dial(hub),
-            5..=7 => {
+            5 | 6 => {
                 let ms = Duration::from_millis(self.dice.below(30) as u64);
                 self.tick_at = Some(hub.now() + ms);
                 self.tick_by = Some(self.late_after(hub.now(), ms));
                 hub.tick_in(ms);
+            }
+            7 => {
+                let at = hub.now() + Duration::from_nanos(self.dice.below(30_000_000) as u64);
+                self.tick_at = Some(at);
+                hub.tick_at(at);
             }
             8 if self.dice.one_in(50) => self.stop(hub),
             12 | 13 => {

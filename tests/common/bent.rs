@@ -3,7 +3,7 @@
 use std::{
     collections::VecDeque,
     io::{self, IoSlice},
-    net::SocketAddr,
+    net::{IpAddr, SocketAddr},
     time::Duration,
 };
 
@@ -72,9 +72,14 @@ impl Net for Bent {
         self.sim.refuse(listener)
     }
 
-    fn connect(&mut self, addr: SocketAddr, options: &SocketOptions) -> io::Result<Self::Stream> {
+    fn connect(
+        &mut self,
+        addr: SocketAddr,
+        source: Option<IpAddr>,
+        options: &SocketOptions,
+    ) -> io::Result<Self::Stream> {
         self.fails("connect")?;
-        self.sim.connect(addr, options)
+        self.sim.connect(addr, source, options)
     }
 
     fn watch(&mut self, stream: &mut Self::Stream, token: Token) -> io::Result<()> {

@@ -1,0 +1,291 @@
+//! `charkh load`: a load, and what came of it.
+//!
+//! The options become a [`spec`]; a [`plan`] says what this machine allows; a [`run`] has threads,
+//! each a [`worker`] on a reactor of its own, and its results are shown, written and judged.
+mod bands;
+mod board;
+mod distribution;
+mod faults;
+mod figures;
+mod files;
+mod html;
+mod links;
+mod machine;
+mod merge;
+mod message;
+pub(crate) mod options;
+mod plan;
+mod promise;
+mod reading;
+mod reply;
+mod results;
+mod run;
+mod search;
+mod show;
+mod sources;
+mod spec;
+mod stops;
+mod tally;
+mod testimony;
+mod worker;
+
+use std::{
+    env, fs,
+    net::{SocketAddr, TcpStream},
+    path::Path,
+    time::Duration,
+};
+
+use super::{
+    address::Address,
+    units::{Count, Size, Span, reason},
+};
+use machine::Machine;
+use message::Message;
+use options::{Files, LoadArgs, Merge, Messages};
+use plan::Wanted;
+use promise::Promise;
+use reply::Reply;
+use results::{Results, Trust};
+use search::Trial;
+use show::Live;
+use sources::Sources;
+use spec::{Pace, Spec};
+use stops::Stops;
+
+/// Exit statuses, but for 1: wrong usage.
+const TARGET_FAILED: u8 = 2;
+const SUSPECT: u8 = 3;
+const INVALID: u8 = 4;
+
+/// How long the target is asked in a closed loop, before a search for its edge.
+const GUESS: Duration = Duration::from_secs(1);
+
+/// How often a trial is made that the generator, and not the target, may have broken, because its
+/// verdict is not VALID.
+const TRIES: u32 = 3;
+
+pub(crate) fn run(args: &LoadArgs) -> Result<u8, String> {
+    if let Some(Merge::Merge { files, files_out }) = &args.merge {
+        return add_up(files, files_out);
+    }
+    args.reports.files.try_out()?;
+    let text = args.address.as_deref().unwrap_or_default();
+    let address: Address = text.parse()?;
+    let addrs = address.resolve()?;
+    let mut spec = spec(args, &addrs, &address)?;
+    let plan = plan::plan(&wanted(&spec, args), &Machine::read())?;
+    let stops = Stops::watch().map_err(|e| format!("cannot start: {}", reason(&e)))?;
+    match reach(&addrs, &spec) {
+        Ok(target) => spec.target = target,
+        Err(why) => {
+            eprint(&format!("cannot connect to {address}: {why}"));
+            return Ok(TARGET_FAILED);
+        }
+    }
+    if !args.reports.quiet {
+        show::print(&plan.to_string());
+    }
+    let interval = (!args.reports.quiet).then_some(args.reports.interval.0);
+    let mut live = Live::new(stops, interval);
+    let results = match args.shape.find_max {
+        None => run::run(spec, &address.to_string(), commands(), &mut live)?,
+        Some(promise) => match find_max(&spec, &address, promise, &mut live)? {
+            Some(results) => results,
+            None => {
+                live.end();
+                eprint(&format!("{address} keeps {promise} at no rate at all"));
+                return Ok(TARGET_FAILED);
+            }
+        },
+    };
+    live.end();
+    finish(&results, &args.reports.files)
+}
+
+fn add_up(files: &[impl AsRef<Path>], files_out: &Files) -> Result<u8, String> {
+    let all = files.iter().map(|path| files::read(path.as_ref())).collect::<Result<_, _>>()?;
+    let Some(results) = merge::merge(all) else { return Err("there is nothing to merge".into()) };
+    finish(&results, files_out)
+}
+
+/// Show it, write it, and say in one number how it went.
+fn finish(results: &Results, files: &Files) -> Result<u8, String> {
+    show::print(&show::report(results));
+    files.write(results)?;
+    let nothing_up = results.connections.up_max == 0;
+    Ok(match results.verdict.trust {
+        Trust::Invalid => INVALID,
+        _ if nothing_up || !results.errors.is_empty() || results.unsent > 0 => TARGET_FAILED,
+        Trust::Suspect => SUSPECT,
+        Trust::Valid => 0,
+    })
+}
+
+fn eprint(why: &str) {
+    use std::io::Write;
+    let _ = writeln!(std::io::stderr(), "charkh: {why}");
+}
+
+fn commands() -> Vec<String> {
+    vec![env::args().collect::<Vec<_>>().join(" ")]
+}
+
+fn spec(args: &LoadArgs, addrs: &[SocketAddr], address: &Address) -> Result<Spec, String> {
+    let shape = &args.shape;
+    let Some(&target) = addrs.first() else { return Err(format!("{address} has no address")) };
+    let Count(connections) = shape.connections;
+    let pace = match (shape.hold, shape.heartbeat, shape.rate) {
+        (true, None, _) => Pace::Hold,
+        (true, Some(Span(every)), _) => Pace::Open(f64::from(connections) / every.as_secs_f64()),
+        (false, _, Some(rate)) => Pace::Open(rate),
+        (false, _, None) => Pace::Closed,
+    };
+    let message = message(&args.messages, address)?;
+    let reply = args.messages.reply.clone().for_message(message.bytes(0, 0));
+    Ok(Spec {
+        target,
+        sources: shape.source.clone(),
+        connections,
+        threads: shape.threads.min(connections),
+        ramp: shape.ramp,
+        connecting_max: shape.connecting.0,
+        pace,
+        depth: shape.depth,
+        warmup: shape.warmup(),
+        duration: shape.duration(),
+        requests: shape.requests,
+        timeout: shape.timeout.0,
+        message,
+        reply,
+        reset: shape.reset,
+    })
+}
+
+fn message(messages: &Messages, address: &Address) -> Result<Message, String> {
+    match (&messages.message, &messages.message_file, messages.size, &messages.reply) {
+        (Some(text), ..) => Message::text(text).map_err(|why| format!("--message: {why}")),
+        (None, Some(path), ..) => {
+            let failed = |why: String| format!("--message-file {}: {why}", path.display());
+            let bytes = fs::read(path).map_err(|e| failed(reason(&e)))?;
+            Message::fixed(bytes).map_err(failed)
+        }
+        (None, None, Some(Size(size)), _) => Ok(Message::patterns(size)),
+        (None, None, None, Reply::Http { .. }) => {
+            Message::fixed(format!("GET / HTTP/1.1\r\nHost: {address}\r\n\r\n").into())
+        }
+        (None, None, None, Reply::Resp) => Message::fixed(b"PING\r\n".into()),
+        (None, None, None, _) => Ok(Message::patterns(64)),
+    }
+}
+
+/// What the plan is about.
+fn wanted(spec: &Spec, args: &LoadArgs) -> Wanted {
+    let depth = spec.depth.into();
+    Wanted {
+        target: spec.target.ip(),
+        target_is_local: machine::is_local(spec.target.ip()),
+        connections: spec.connections.into(),
+        sources: spec.sources.as_ref().map_or(1, Sources::len),
+        threads: spec.threads.into(),
+        connecting: spec.connecting_max.into(),
+        pace: match spec.pace {
+            Pace::Hold => plan::Pace::Hold,
+            Pace::Closed => plan::Pace::Closed { depth },
+            Pace::Open(rate) => plan::Pace::Open { rate, depth },
+        },
+        messages: format!("{} messages", figures::bytes(spec.message.size() as u64)),
+        lasts: lasts(spec, args),
+        warm_up: args.shape.warmup(),
+    }
+}
+
+/// How long it goes on, in words.
+fn lasts(spec: &Spec, args: &LoadArgs) -> String {
+    let requests = spec.requests.map(figures::grouped);
+    match (spec.duration.map(Span), requests, &args.shape.find_max) {
+        (Some(span), _, Some(promise)) => format!("trials of {span} in search of {promise}"),
+        (Some(span), Some(requests), _) => {
+            format!("{span}, or until {requests} requests are done")
+        }
+        (Some(span), None, _) => span.to_string(),
+        (None, Some(requests), _) => format!("until {requests} requests are done"),
+        (None, None, _) => "until it is stopped".into(),
+    }
+}
+
+/// The first address of the target that takes a connection.
+fn reach(addrs: &[SocketAddr], spec: &Spec) -> Result<SocketAddr, String> {
+    let mut why = "it has no address".to_string();
+    for &addr in addrs {
+        let fits = spec.sources.as_ref().map_or(Ok(()), |sources| sources.check(addr.ip()));
+        match fits {
+            Err(e) => why = e,
+            Ok(()) => match TcpStream::connect_timeout(&addr, spec.timeout) {
+                Ok(_) => return Ok(addr),
+                Err(e) => why = reason(&e),
+            },
+        }
+    }
+    Err(why)
+}
+
+/// Trials until the edge is known. `None`: the promise is kept at no rate.
+fn find_max(
+    spec: &Spec,
+    address: &Address,
+    promise: Promise,
+    live: &mut Live,
+) -> Result<Option<Results>, String> {
+    let once = |spec: Spec, live: &mut Live| -> Result<Results, String> {
+        live.again();
+        let results = run::run(spec, &address.to_string(), commands(), live)?;
+        match live.was_stopped() {
+            true => Err("the search was stopped before it had an answer".into()),
+            false => Ok(results),
+        }
+    };
+    let closed = Spec { pace: Pace::Closed, duration: Some(GUESS), ..spec.clone() };
+    let results = once(closed, live)?;
+    let guess = results.requests as f64 / results.measured_s.max(1e-9);
+    if guess < 1.0 {
+        return Ok(None);
+    }
+    let (mut last, mut ours) = (None, 0);
+    let found = search::search(guess, |rate| {
+        let mut tried = 1;
+        loop {
+            let results = once(Spec { pace: Pace::Open(rate), ..spec.clone() }, live)?;
+            let kept = promise.is_kept_by(&results.latency)
+                && results.errors.is_empty()
+                && results.unsent == 0;
+            let doubtful = results.verdict.trust != Trust::Valid;
+            let value_ms = promise.of(&results.latency).as_secs_f64() * 1e3;
+            let how = if kept { "kept" } else { "broken" };
+            let whose = if doubtful && !kept { ", perhaps by the generator" } else { "" };
+            live.say(&format!("trial rate {rate:.1} value {value_ms:.3}ms {how}{whose}"));
+            if doubtful && !kept && tried < TRIES {
+                tried += 1;
+                continue;
+            }
+            ours += usize::from(doubtful && !kept);
+            if kept || last.is_none() {
+                last = Some(results);
+            }
+            return Ok(Trial { rate, kept, value_ms });
+        }
+    })?;
+    let (Some(mut found), Some(mut results)) = (found, last) else { return Ok(None) };
+    if ours > 0 {
+        let trust = &mut results.verdict.trust;
+        *trust = Trust::Suspect.max(*trust);
+        results.verdict.reasons.push(format!(
+            "{ours} of {} trials were broken when the generator was not at its best: the target \
+             may be better than this.",
+            found.trials.len()
+        ));
+    }
+    found.promise = promise.to_string();
+    results.search = Some(found);
+    Ok(Some(results))
+}

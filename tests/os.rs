@@ -1,0 +1,189 @@
+//! What the real world does that a simulated one cannot: sleeps, and addresses to come from.
+
+mod common;
+
+#[cfg(all(target_os = "linux", feature = "fine-sleep"))]
+mod sleep {
+    use std::{
+        fs,
+        net::{SocketAddr, TcpStream},
+        time::Duration,
+    };
+
+    use charkh::net::{Event, Net, Os, SocketOptions, Token};
+
+    const US: Duration = Duration::from_micros(1);
+    const TRIES: usize = 100;
+
+    /// How long one sleep took, and what ended it.
+    fn sleep(os: &mut Os, timeout: Duration) -> (Duration, Vec<Event>) {
+        let (start, mut events) = (os.now(), Vec::new());
+        os.wait(Some(timeout), &mut events).unwrap();
+        (os.now() - start, events)
+    }
+
+    #[test]
+    fn a_fine_sleep_is_never_early_and_need_not_take_a_millisecond() {
+        let mut os = Os::new().unwrap();
+        for fine in [false, true, false] {
+            os.sleep_finely(fine);
+            let mut least = Duration::MAX;
+            for timeout in [100 * US, 900 * US, 100 * US, 1300 * US].repeat(TRIES) {
+                let (took, events) = sleep(&mut os, timeout);
+                assert!(took >= timeout && events.is_empty(), "{timeout:?}: {took:?}, {events:?}");
+                least = least.min(took);
+            }
+            assert_eq!(least < 1000 * US, fine, "{least:?}");
+        }
+    }
+
+    #[test]
+    fn a_long_sleep_is_short_of_its_time_at_first_and_then_never_early() {
+        let mut os = Os::new().unwrap();
+        os.sleep_finely(true);
+        let (start, timeout) = (os.now(), 30_300 * US);
+        let mut sleeps = 0;
+        while let left = timeout.saturating_sub(os.now() - start)
+            && !left.is_zero()
+        {
+            assert!(sleep(&mut os, left).1.is_empty());
+            sleeps += 1;
+        }
+        assert!(sleeps <= 8, "{sleeps} sleeps");
+    }
+
+    /// The least time that a sleep took which something was to end at once.
+    fn least(os: &mut Os, token: Token, mut something: impl FnMut(&mut Os)) -> Duration {
+        let sleeps = (0..TRIES).map(|_| {
+            something(os);
+            let (took, events) = sleep(os, 7900 * US);
+            assert!(events.iter().any(|event| event.token == token), "{events:?}");
+            took
+        });
+        sleeps.min().unwrap()
+    }
+
+    #[test]
+    fn what_comes_ends_a_fine_sleep() {
+        let mut os = Os::new().unwrap();
+        os.sleep_finely(true);
+        let wake = os.waker().unwrap();
+        assert!(least(&mut os, Token::Wake, |_| wake()) < 7900 * US);
+        let (addr, options) = (SocketAddr::from(([127, 0, 0, 1], 0)), SocketOptions::default());
+        let (mut listener, addr) = os.listen(addr, &options, Token::Listener(0)).unwrap();
+        let least = least(&mut os, Token::Listener(0), |os| {
+            while os.accept(&mut listener).is_ok() {}
+            TcpStream::connect(addr).unwrap();
+        });
+        assert!(least < 7900 * US, "{least:?}");
+    }
+
+    #[test]
+    fn the_slack_of_the_thread_goes_and_comes_back() {
+        let thread = fs::read_link("/proc/thread-self").unwrap();
+        let id = thread.file_name().unwrap().to_str().unwrap();
+        let slack = || fs::read_to_string(format!("/proc/{id}/timerslack_ns")).unwrap();
+        let (before, mut os) = (slack(), Os::new().unwrap());
+        os.sleep_finely(true);
+        assert_eq!(slack(), "1\n");
+        os.sleep_finely(false);
+        assert_eq!(slack(), before);
+    }
+}
+
+/// All of 127.0.0.0/8 is Linux' own.
+#[cfg(target_os = "linux")]
+mod source {
+    use std::{
+        io::{self, Read, Write},
+        net::{IpAddr, SocketAddr, TcpListener},
+    };
+
+    use charkh::Reactor;
+    #[cfg(feature = "late-ports")]
+    use charkh::net::{Net, Os, SocketOptions};
+    #[cfg(feature = "late-ports")]
+    use nix::sys::socket::{getsockopt, sockopt::IpBindAddressNoPort};
+
+    use super::common::{Diary, MS, Script};
+
+    fn reactor() -> (Reactor<Script>, Diary) {
+        let script = Script::default();
+        let diary = script.diary.clone();
+        (Reactor::new(script).unwrap(), diary)
+    }
+
+    fn turn_until(reactor: &mut Reactor<Script>, done: impl Fn(&mut Reactor<Script>) -> bool) {
+        for _ in 0..1000 {
+            if done(reactor) {
+                return;
+            }
+            reactor.turn_within(10 * MS).unwrap();
+        }
+        panic!("it never comes");
+    }
+
+    #[test]
+    fn each_connection_comes_from_its_address() {
+        let server = TcpListener::bind("127.0.0.1:0").unwrap();
+        let addr = server.local_addr().unwrap();
+        let (mut reactor, _) = reactor();
+        let sources: [IpAddr; 2] = ["127.0.0.2", "127.0.0.3"].map(|ip| ip.parse().unwrap());
+        for source in sources.repeat(3) {
+            reactor.hub().connect_from(addr, source);
+        }
+        turn_until(&mut reactor, |reactor| reactor.hub().stats().connected == 6);
+        let mut clients: Vec<_> = (0..6).map(|_| server.accept().unwrap()).collect();
+        let mut from: Vec<SocketAddr> = clients.iter().map(|(_, from)| *from).collect();
+        from.sort();
+        from.dedup();
+        let ips: Vec<IpAddr> = from.iter().map(|from| from.ip()).collect();
+        assert_eq!(ips, [[sources[0]; 3], [sources[1]; 3]].concat());
+        // What is said comes back: they are connections like all others.
+        let (client, _) = &mut clients[0];
+        client.write_all(b"hello").unwrap();
+        turn_until(&mut reactor, |reactor| reactor.hub().stats().bytes_out == 5);
+        let mut echo = [0; 5];
+        client.read_exact(&mut echo).unwrap();
+        assert_eq!(&echo, b"hello");
+    }
+
+    #[test]
+    fn a_source_that_cannot_be_fails_by_itself_and_says_why() {
+        let server = TcpListener::bind("127.0.0.1:0").unwrap();
+        let addr = server.local_addr().unwrap();
+        let (mut reactor, diary) = reactor();
+        reactor.hub().connect_from(addr, "192.0.2.1".parse().unwrap());
+        reactor.hub().connect_from(addr, "::1".parse().unwrap());
+        reactor.hub().connect_from(addr, "127.0.0.2".parse().unwrap());
+        turn_until(&mut reactor, |reactor| reactor.hub().stats().connected == 1);
+        let failed = |code| {
+            let error = io::Error::from_raw_os_error(code);
+            format!("connect failed: broken: {error}")
+        };
+        // EADDRNOTAVAIL, EAFNOSUPPORT.
+        assert_eq!(diary.lines(), [failed(99), failed(97), "open".to_owned()]);
+        assert_eq!(reactor.hub().len(), 1);
+    }
+
+    #[test]
+    fn a_connect_from_somewhere_that_nobody_wants_is_refused() {
+        let gone = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let (mut reactor, diary) = reactor();
+        reactor.hub().connect_from(gone, "127.0.0.2".parse().unwrap());
+        turn_until(&mut reactor, |reactor| reactor.hub().is_empty());
+        let lines = diary.lines();
+        assert!(lines.len() == 1 && lines[0].contains("refused"), "{lines:?}");
+    }
+
+    #[cfg(feature = "late-ports")]
+    #[test]
+    fn a_port_is_chosen_as_it_connects() {
+        let server = TcpListener::bind("127.0.0.1:0").unwrap();
+        let (addr, source) = (server.local_addr().unwrap(), "127.0.0.2".parse().unwrap());
+        let mut os = Os::new().unwrap();
+        let stream = os.connect(addr, Some(source), &SocketOptions::default()).unwrap();
+        assert!(getsockopt(&stream, IpBindAddressNoPort).unwrap());
+        assert_eq!(stream.local_addr().unwrap().ip(), source);
+    }
+}
