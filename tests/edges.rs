@@ -17,6 +17,7 @@ use charkh::{
     Config, Hub, Input, Layer, Peer, Protocol, Reactor, Result, Stopped, WhenFull,
     codec::FrameError,
     net::{ClientId, Clock, Event, Net, Sim, Token},
+    trace::What,
 };
 use common::{Diary, Echo, MS, Script, on_data, settle, swallow, world};
 
@@ -138,6 +139,29 @@ fn a_write_that_fails_ends_the_connection_and_is_no_shortage() {
     reactor.turn().unwrap();
     let stats = reactor.hub().stats();
     assert_eq!((stats.writes, stats.io_pauses, reactor.hub().len()), (1, 0, 0));
+}
+
+#[test]
+fn a_full_write_is_counted_and_whoever_has_no_last_words_writes_nothing() {
+    let script = on_data(|peer, input| match input.take_all() {
+        b"fault" => Err("enough".into()),
+        bytes => {
+            peer.send(&vec![0; bytes.len()]);
+            Ok(())
+        }
+    });
+    let config = Config { write_max: 6, trace: 64, ..Config::default() };
+    let mut reactor = world(script, 1, config);
+    let client = reactor.net().client();
+    for (bytes, full) in [(&b"12345"[..], 0), (b"123456", 1), (b"1234567", 2), (b"fault", 2)] {
+        reactor.net().send(client, bytes);
+        reactor.net().deliver_all();
+        settle(&mut reactor);
+        assert_eq!(reactor.hub().stats().write_budget, full);
+    }
+    let trace = reactor.hub().trace();
+    let written = trace.iter().filter(|record| record.what() == What::Write);
+    assert_eq!(written.map(|record| record.value()).collect::<Vec<_>>(), [5, 6, 6, 1]);
 }
 
 #[test]
@@ -498,7 +522,7 @@ fn the_last_to_ask_for_a_tick_says_when() {
     asked.iter().for_each(|ask| ask(reactor.hub()));
     reactor.hub().tick_at(Duration::MAX);
     settle(&mut reactor);
-    assert_eq!(reactor.protocol().ticked, [], "the longest is never");
+    assert!(reactor.protocol().ticked.is_empty(), "the longest is never");
 }
 
 #[test]
