@@ -34,7 +34,7 @@ TARGET = pathlib.Path(os.environ.get("CARGO_TARGET_DIR", HERE.parent / "target")
 CHARKH = os.environ.get("CHARKH", str(TARGET / "release" / "charkh"))
 CPUS = sorted(os.sched_getaffinity(0))
 OURS, THEIRS = {CPUS[0]}, {CPUS[-1]}  # processors of generators, of servers
-ROUNDS = 7
+ROUNDS = 5
 SECONDS = 3  # of a round
 
 NGINX_CONF = """
@@ -152,7 +152,7 @@ def beside(title, server, generators, rate_goal, cost_goal):
             served = cpu_of(server) - before
             rounds[name].append(
                 (requests / seconds, 1e6 * cpu / requests, 100 * served / seconds))
-    rates, costs, shares = ([statistics.median(one[at] for one in all) for all in rounds.values()]
+    rates, costs, shares = ([statistics.median(one[at] for one in each) for each in rounds.values()]
                             for at in range(3))
     rows = []
     for name, rate, cost, share in zip(rounds, rates, costs, shares):
@@ -231,7 +231,7 @@ def band_end_ms(band):
 
 
 def stop():
-    """From 4 ms on: some queue of a busy machine is no part of the stop."""
+    """Delays are counted from 4 ms on: shorter ones may be those of a busy machine."""
     with serving("echo", THEIRS) as (server, port):
         run = begin_load(port, "--rate", 1000, "-d", "3s", cpus=OURS)
         time.sleep(1.5)
@@ -240,8 +240,8 @@ def stop():
         server.send_signal(signal.SIGCONT)
         results = end_load(run)
     delays = {}
-    for slice in results["series"]["slices"]:
-        for band, count in slice["latency"].items():
+    for part in results["series"]["slices"]:
+        for band, count in part["latency"].items():
             delays[int(band)] = delays.get(int(band), 0) + count
     late = sum(count for band, count in delays.items() if band_end_ms(band - 1) >= 4)
     longest = results["latency"]["max_ns"] / 1e6
