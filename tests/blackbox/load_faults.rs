@@ -276,10 +276,11 @@ fn whose_queue_is_full_from_the_start_is_told_too_within_the_timeout() {
     assert!(said.stderr.contains("timed out") && said.stderr.lines().count() == 1, "{said:?}");
 }
 
-/// Frozen for this long, and a bit.
-fn freeze(running: &Running, time: Duration) {
+/// Frozen for this long, and a bit; `then` is done at the end of it.
+fn freeze(running: &Running, time: Duration, then: impl FnOnce()) {
     running.signal("STOP");
     thread::sleep(time);
+    then();
     running.signal("CONT");
 }
 
@@ -289,7 +290,7 @@ fn a_server_that_stood_still_has_delayed_all_that_was_planned_meanwhile() {
     let json = fresh("json");
     let options = format!("-c 10 --rate 1000 -d 1500ms {FOR_EVER}");
     let load = running(&mut command(server.addr, &options, &json));
-    freeze(&server.running, Duration::from_millis(200));
+    freeze(&server.running, Duration::from_millis(200), || ());
     let loaded = Loaded::ended(load, &json);
     loaded.assert_well();
     assert_eq!(loaded.count("/requests"), 1500);
@@ -305,21 +306,30 @@ fn a_server_that_stood_still_has_delayed_all_that_was_planned_meanwhile() {
     assert!(service < within(100, 10_000), "{service}");
 }
 
+/// `busy`: when it is stopped, all its connections wait for a reply.
+fn stand_still(shape: &str, busy: bool) {
+    let server = Server::new("--protocol echo");
+    let json = fresh("json");
+    let options = format!("{shape} --rate 1000 -d 2s {FOR_EVER}");
+    let load = running(&mut command(server.addr, &options, &json));
+    if busy {
+        freeze(&server.running, Duration::from_millis(20), || load.signal("STOP"));
+    }
+    freeze(&load, Duration::from_millis(300), || ());
+    let loaded = Loaded::ended(load, &json);
+    loaded.assert_well();
+    assert_eq!(loaded.said.code, 4, "{shape} {busy}: {}", loaded.told());
+    let reasons = loaded.reasons();
+    assert!(reasons.contains("may be ours, the generator's: sends were up to "), "{reasons}");
+    assert!(loaded.histogram("lateness").max() >= 250_000_000, "{shape} {busy}");
+}
+
 #[test]
 fn a_generator_that_stood_still_says_that_it_was_its_own_fault() {
-    for shape in ["-c 50", "-c 2", "-c 1 --depth 400"] {
-        let server = Server::new("--protocol echo");
-        let json = fresh("json");
-        let options = format!("{shape} --rate 1000 -d 1s {FOR_EVER}");
-        let load = running(&mut command(server.addr, &options, &json));
-        freeze(&load, Duration::from_millis(300));
-        let loaded = Loaded::ended(load, &json);
-        loaded.assert_well();
-        assert_eq!(loaded.said.code, 4, "{shape}: {}", loaded.told());
-        let reasons = loaded.reasons();
-        assert!(reasons.contains("may be ours, the generator's: sends were up to "), "{reasons}");
-        assert!(loaded.histogram("lateness").max() >= 250_000_000, "{shape}");
-    }
+    // However few of them can be sent at once when it goes on.
+    let shapes = [("-c 50", false), ("-c 2", false), ("-c 1 --depth 400", false), ("-c 2", true)];
+    let stand = |(shape, busy)| thread::spawn(move || stand_still(shape, busy));
+    shapes.map(stand).into_iter().for_each(|test| test.join().unwrap());
 }
 
 #[test]
