@@ -25,6 +25,15 @@ const FOR_EVER: &str = "--timeout 1h";
 
 type Serve = Box<dyn Fn(TcpStream) + Send + Sync>;
 
+/// At an address of its own: when it is dead, no server of another test takes its port.
+#[cfg(target_os = "linux")]
+fn alone() -> Server {
+    static COUNT: AtomicU64 = AtomicU64::new(0);
+    let own = std::process::id() % 256;
+    let nth = COUNT.fetch_add(1, Ordering::Relaxed);
+    Server::at(&format!("127.77.{own}.{}:0", nth + 1), "--protocol echo")
+}
+
 fn one(kind: &str, count: u64) -> BTreeMap<String, u64> {
     BTreeMap::from([(kind.into(), count)])
 }
@@ -72,8 +81,9 @@ fn a_reply_that_is_none_or_too_much_has_its_own_kind() {
 }
 
 #[test]
+#[cfg(target_os = "linux")]
 fn a_server_that_dies_in_the_middle_is_missed_by_every_connection_and_dialed_in_vain() {
-    let mut server = Server::new("--protocol echo");
+    let mut server = alone();
     let json = fresh("json");
     let load = running(&mut command(
         server.addr,
@@ -94,8 +104,9 @@ fn a_server_that_dies_in_the_middle_is_missed_by_every_connection_and_dialed_in_
 }
 
 #[test]
+#[cfg(target_os = "linux")]
 fn requests_that_nobody_will_answer_are_given_up_when_there_is_no_connection_for_long() {
-    let mut server = Server::new("--protocol echo");
+    let mut server = alone();
     let json = fresh("json");
     let options = "-c 4 --threads 2 -n 1000000000 --timeout 400ms";
     let load = running(&mut command(server.addr, options, &json));
@@ -128,8 +139,9 @@ fn a_connection_that_takes_the_place_of_another_is_as_deep() {
 }
 
 #[test]
+#[cfg(target_os = "linux")]
 fn a_server_that_comes_back_is_used_again() {
-    let mut server = Server::new("--protocol echo");
+    let mut server = alone();
     let (addr, json) = (server.addr, fresh("json"));
     let options = format!("-c 4 -d 60s {FOR_EVER}");
     let load = running(&mut command(addr, &options, &json));
