@@ -144,10 +144,12 @@ impl Said {
     }
 }
 
-/// A load that is over its beginning.
+/// A load that has been answered.
 pub(crate) fn running(command: &mut Command) -> Running {
     let running = Running::new(command.args(["--interval", "100ms"]));
-    running.stdout.find("phase running");
+    let is_answered =
+        |line: &String| line.contains(" phase running ") && !line.contains(" requests_per_s 0 ");
+    until("it is answered", || running.stdout.so_far().iter().any(is_answered).then_some(()));
     running
 }
 

@@ -24,7 +24,8 @@ const OURS_INVALID_PERCENT: u64 = 50;
 const UNSENT_INVALID: f64 = 0.01;
 
 /// Ready to run, but without a processor. A tenth of the time is felt at p90 and beyond; from a
-/// third on it is in most of what is measured.
+/// third on it is in most of what is measured. So it is from a tenth on, if the generator waited
+/// longer than it ran: then what it does between two sleeps is waiting, in the main.
 const WAITED_SUSPECT: f64 = 0.10;
 const WAITED_INVALID: f64 = 0.30;
 
@@ -145,7 +146,9 @@ pub(crate) struct Facts {
     /// connection was free.
     pub(crate) planned: u64,
     pub(crate) unsent_by_us: u64,
-    /// Shares, 0 to 1: time without a processor, time that the host took, the busiest thread.
+    /// Shares, 0 to 1: time on a processor, time without one, time that the host took, the busiest
+    /// thread.
+    pub(crate) ran: f64,
     pub(crate) waited: Option<f64>,
     pub(crate) steal: Option<f64>,
     pub(crate) busiest: f64,
@@ -168,6 +171,7 @@ impl Facts {
             handling_ns: p99(&said.handling),
             planned: results.requests.max(said.lateness.count()).saturating_add(results.unsent),
             unsent_by_us,
+            ran: said.cpu_s / said.wall_s.max(1e-9),
             waited: said.waited_s.filter(|_| said.wall_s > 0.0).map(|s| s / said.wall_s),
             steal: said.steal,
             busiest: said.busiest,
@@ -250,7 +254,10 @@ fn unsent(facts: &Facts) -> Option<(Trust, String)> {
 
 fn waited(facts: &Facts) -> Option<(Trust, String)> {
     let share = facts.waited?;
-    let trust = grade(share, WAITED_SUSPECT, WAITED_INVALID)?;
+    let mut trust = grade(share, WAITED_SUSPECT, WAITED_INVALID)?;
+    if facts.asks && share > facts.ran {
+        trust = Trust::Invalid;
+    }
     let reason = format!(
         "The generator was ready to run but had no processor for {} of the time: that wait is \
          ours, and is in theirs; run fewer threads, or the target on another machine.",
@@ -320,6 +327,7 @@ mod tests {
             is_open: true,
             latency_ns: Some(100 * MS),
             planned: 1_000,
+            ran: 0.5,
             waited: Some(0.0),
             steal: Some(0.0),
             busiest: 0.5,
@@ -380,6 +388,12 @@ mod tests {
             assert_eq!(judged(Facts { busiest, ..closed() }), trust, "{busiest}");
         }
         assert_eq!(judged(Facts { waited: None, steal: None, ..closed() }), Valid);
+        for (ran, waited, trust) in
+            [(0.11, 0.1, Suspect), (0.09, 0.1, Invalid), (0.01, 0.0999, Valid)]
+        {
+            let facts = Facts { ran, waited: Some(waited), ..closed() };
+            assert_eq!(judged(facts), trust, "{ran} {waited}");
+        }
     }
 
     #[test]
@@ -486,6 +500,7 @@ mod tests {
             testimony: Testimony {
                 lateness: all_at(940, 100),
                 handling: all_at(900, 10),
+                cpu_s: 9.0,
                 waited_s: Some(6.0),
                 wall_s: 30.0,
                 busiest: 0.7,
@@ -507,6 +522,7 @@ mod tests {
         assert_eq!((facts.lateness_ns, facts.handling_ns), (100, 10));
         assert_eq!((facts.planned, facts.unsent_by_us, facts.threads), (1_000, 7, 3));
         assert_eq!((facts.waited, facts.steal, facts.busiest), (Some(0.2), Some(0.01), 0.7));
+        assert_eq!(facts.ran, 0.3);
         assert_eq!(facts.limits, [("ports".to_string(), 4)]);
         results.latency = Distribution::default();
         results.planned_rate = None;

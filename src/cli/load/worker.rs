@@ -88,7 +88,7 @@ pub(crate) struct Worker {
     /// Links with room for a request, and since when there is one: who waited longest is first.
     free: VecDeque<u32>,
     free_since: u64,
-    /// While there is none: until when there was one.
+    /// While there is none: until when there was one, or may have been.
     free_until: u64,
     phase: Phase,
     /// When running began.
@@ -340,6 +340,15 @@ impl Worker {
     /// for the target; but what we left undone before that is still ours.
     fn late(&self, planned: u64, until: u64) -> u64 {
         until.saturating_sub(planned.max(self.free_since))
+    }
+
+    /// It was to wake at `due`. From then on nobody looked who became free, so all that was
+    /// planned since may have waited for us; unless what is to be sent next has waited longer.
+    fn overslept(&mut self, due: u64, now: u64) {
+        let known = self.late(self.next_plan(), self.free_until);
+        if self.free.is_empty() && now.saturating_sub(due) > known {
+            (self.free_since, self.free_until) = (due, now);
+        }
     }
 
     /// It may have room for one more.
@@ -728,6 +737,7 @@ impl Protocol for Worker {
 
     fn tick(&mut self, hub: &mut Hub) {
         let now = self.now();
+        self.overslept(self.due, now);
         self.due = u64::MAX;
         self.turn_phase(hub, now);
         self.dial(hub, now);
