@@ -140,7 +140,8 @@ impl Server {
 
     /// When something is late that is wanted after this time: never before the next millisecond.
     fn late_after(&self, now: Duration, wait: Duration) -> Duration {
-        (self.clock.now() + wait).max(now + Duration::from_millis(1))
+        let at = (self.clock.now() + wait).max(now + Duration::from_millis(1));
+        Duration::from_millis(at.as_nanos().div_ceil(1_000_000) as u64) // as timers are rounded
     }
 
     fn add(&mut self, addr: SocketAddr, account: Account) {
@@ -338,6 +339,7 @@ impl Server {
             7 => {
                 let at = hub.now() + Duration::from_nanos(self.dice.below(30_000_000) as u64);
                 self.tick_at = Some(at);
+                self.tick_by = Some(at.max(hub.now() + Duration::from_nanos(1)));
                 hub.tick_at(at);
             }
             8 if self.dice.one_in(50) => self.stop(hub),
