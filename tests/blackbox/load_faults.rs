@@ -7,7 +7,7 @@ use std::{
     process::Command,
     sync::{
         Arc, Mutex,
-        atomic::{AtomicBool, AtomicU64, Ordering},
+        atomic::{AtomicU64, Ordering},
     },
     thread,
     time::{Duration, Instant},
@@ -17,7 +17,7 @@ use socket2::{Domain, Socket, Type};
 
 use crate::{
     load::{Each, Loaded, Then, command, fresh, load, running},
-    support::{BINARY, Running, Server, nobody, read_to_end, reset, run, until},
+    support::{BINARY, Running, Server, nobody, reset, run, until},
 };
 
 /// Nothing may depend on this running out; if it did, a test would.
@@ -300,22 +300,25 @@ fn freeze(running: &Running, time: Duration, then: impl FnOnce()) {
 fn a_server_that_stood_still_has_delayed_all_that_was_planned_meanwhile() {
     let server = Server::new("--protocol echo");
     let json = fresh("json");
-    let options = format!("-c 10 --rate 1000 -d 1500ms {FOR_EVER}");
+    // Not much, so that a busy machine keeps up with it.
+    let options = format!("-c 10 --rate 200 -d 2s {FOR_EVER}");
     let load = running(&mut command(server.addr, &options, &json));
-    freeze(&server.running, Duration::from_millis(200), || ());
+    freeze(&server.running, Duration::from_millis(400), || ());
     let loaded = Loaded::ended(load, &json);
     loaded.assert_well();
-    assert_eq!(loaded.count("/requests"), 1500);
-    let (latency, ms) = (loaded.histogram("latency"), 1_000_000);
-    let within = |from: u64, to: u64| latency.count_between(from * ms, to * ms - 1);
-    assert!(latency.max() >= 180 * ms, "{}", latency.max());
-    assert!(within(10, 10_000) >= 150, "{}", within(10, 10_000));
+    assert_eq!(loaded.count("/requests"), 400);
+    let ms = 1_000_000;
+    let within =
+        |name, from: u64, to: u64| loaded.histogram(name).count_between(from * ms, to * ms - 1);
+    let latency = |from, to| within("latency", from, to);
+    assert!(latency(380, 60_000) > 0, "{}", loaded.told());
+    assert!(latency(10, 60_000) >= 60, "{}", loaded.told());
     // Spread evenly, and not one for each connection.
-    let quarters = [0, 50, 100, 150].map(|from| within(from.max(1), from + 50));
-    assert!(quarters.iter().filter(|&&count| count >= 25).count() >= 3, "{quarters:?}");
+    let quarters = [1, 100, 200, 300].map(|from| latency(from, from / 100 * 100 + 100));
+    assert!(quarters.iter().filter(|&&count| count >= 10).count() >= 3, "{quarters:?}");
     // From the sending it looks as if there had been one slow reply for each connection.
-    let service = loaded.histogram("service").count_between(100 * ms, 10_000 * ms);
-    assert!(service < within(100, 10_000), "{service}");
+    let (service, latency) = (within("service", 200, 60_000), latency(200, 60_000));
+    assert!(service < latency, "{service} {latency}");
 }
 
 /// `busy`: when it is stopped, all its connections wait for a reply.
@@ -399,21 +402,19 @@ fn ctrl_c_while_it_connects_ends_it_too() {
 
 #[test]
 fn connections_are_ended_as_it_was_asked_for() {
-    for (options, wanted) in [("", true), ("--reset", false)] {
-        let well = Arc::new(Mutex::new(Vec::new()));
-        let (seen, first) = (well.clone(), AtomicBool::new(true));
+    for (options, resets) in [("", 0), ("--reset", 3)] {
+        let ends = Arc::new(Mutex::new(Vec::new()));
+        let seen = ends.clone();
         let server = Each::new(move |mut stream| {
-            if first.swap(false, Ordering::Relaxed) {
-                return drop(read_to_end(&mut stream)); // who only looked
-            }
-            let ended = stream.read_to_end(&mut Vec::new()).is_ok();
-            seen.lock().unwrap().push(ended);
+            let well = stream.read_to_end(&mut Vec::new()).is_ok();
+            seen.lock().unwrap().push(well);
         });
         load(server.addr, &format!("-c 3 --hold -d 50ms {options}")).assert_well();
+        // With the one that only looked whether somebody listens.
         let ends = until("all have ended", || {
-            let ends = well.lock().unwrap().clone();
-            (ends.len() == 3).then_some(ends)
+            let ends = ends.lock().unwrap().clone();
+            (ends.len() == 4).then_some(ends)
         });
-        assert_eq!(ends, [wanted; 3], "{options}");
+        assert_eq!(ends.iter().filter(|&&well| !well).count(), resets, "{options}");
     }
 }
