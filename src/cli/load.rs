@@ -72,7 +72,14 @@ pub(crate) fn run(args: &LoadArgs) -> Result<u8, String> {
     args.reports.files.try_out()?;
     let text = args.address.as_deref().unwrap_or_default();
     let address: Address = text.parse()?;
-    let addrs = address.resolve()?;
+    let mut addrs = address.resolve()?;
+    if let Some(sources) = &args.shape.source {
+        let fits = |addr: &SocketAddr| sources.check(addr.ip());
+        if let Some(Err(why)) = addrs.iter().map(fits).reduce(Result::or) {
+            return Err(why);
+        }
+        addrs.retain(|addr| fits(addr).is_ok());
+    }
     let mut spec = spec(args, &addrs, &address)?;
     let plan = plan::plan(&wanted(&spec, args), &Machine::read())?;
     let stops = Stops::watch().map_err(|e| format!("cannot start: {}", reason(&e)))?;
@@ -218,13 +225,9 @@ fn lasts(spec: &Spec, args: &LoadArgs) -> String {
 fn reach(addrs: &[SocketAddr], spec: &Spec) -> Result<SocketAddr, String> {
     let mut why = "it has no address".to_string();
     for &addr in addrs {
-        let fits = spec.sources.as_ref().map_or(Ok(()), |sources| sources.check(addr.ip()));
-        match fits {
-            Err(e) => why = e,
-            Ok(()) => match TcpStream::connect_timeout(&addr, spec.timeout) {
-                Ok(_) => return Ok(addr),
-                Err(e) => why = reason(&e),
-            },
+        match TcpStream::connect_timeout(&addr, spec.timeout) {
+            Ok(_) => return Ok(addr),
+            Err(e) => why = reason(&e),
         }
     }
     Err(why)

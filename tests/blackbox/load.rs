@@ -558,6 +558,7 @@ fn wrong_usage_is_one_sentence_and_status_1() {
         (&[&port, "--rate", "fast"], "it is no rate: write 10000, 2.5k or 1M, a second"),
         (&[&port, "--rate", "0"], "from 0.001 to 1000M a second"),
         (&[&port, "--source", "127.0.0.9-127.0.0.2"], "write 127.0.0.2-127.0.0.9"),
+        (&["127.0.0.1:9", "--source", "::1"], "both must be of one family"),
         (&[&port, "--hold", "--rate", "5"], "cannot be used with"),
         (&[&port, "--heartbeat", "5s"], "--hold"),
         (&[&port, "--find-max", "p99"], "such as p99<5ms"),
