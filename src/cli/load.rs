@@ -74,6 +74,11 @@ pub(crate) fn run(args: &LoadArgs) -> Result<u8, String> {
     let address: Address = text.parse()?;
     let mut addrs = address.resolve()?;
     if let Some(sources) = &args.shape.source {
+        let used = sources.len().min(args.shape.connections.0.into());
+        let missing = (0..used).map(|n| sources.get(n)).find(|&source| !machine::is_local(source));
+        if let Some(source) = missing {
+            return Err(format!("--source: {source} is no address of this machine"));
+        }
         let fits = |addr: &SocketAddr| sources.check(addr.ip());
         if let Some(Err(why)) = addrs.iter().map(fits).reduce(Result::or) {
             return Err(why);
@@ -82,7 +87,6 @@ pub(crate) fn run(args: &LoadArgs) -> Result<u8, String> {
     }
     let mut spec = spec(args, &addrs, &address)?;
     let plan = plan::plan(&wanted(&spec, args), &Machine::read())?;
-    let stops = Stops::watch().map_err(|e| format!("cannot start: {}", reason(&e)))?;
     match reach(&addrs, &spec) {
         Ok(target) => spec.target = target,
         Err(why) => {
@@ -90,6 +94,8 @@ pub(crate) fn run(args: &LoadArgs) -> Result<u8, String> {
             return Ok(TARGET_FAILED);
         }
     }
+    // Until here Ctrl-C ends the program, whatever it waits for.
+    let stops = Stops::watch().map_err(|e| format!("cannot start: {}", reason(&e)))?;
     if !args.reports.quiet {
         show::print(&plan.to_string());
     }
@@ -97,9 +103,13 @@ pub(crate) fn run(args: &LoadArgs) -> Result<u8, String> {
     let mut live = Live::new(stops, interval);
     let results = match args.shape.find_max {
         None => run::run(spec, &address.to_string(), commands(), &mut live)?,
-        Some(promise) => match find_max(&spec, &address, promise, &mut live)? {
-            Some(results) => results,
-            None => {
+        Some(promise) => match find_max(&spec, &address, promise, &mut live) {
+            Ok(Some(results)) => results,
+            Err(why) => {
+                live.end();
+                return Err(why);
+            }
+            Ok(None) => {
                 live.end();
                 eprint(&format!("{address} keeps {promise} at no rate at all"));
                 return Ok(TARGET_FAILED);
@@ -111,7 +121,16 @@ pub(crate) fn run(args: &LoadArgs) -> Result<u8, String> {
 }
 
 fn add_up(files: &[impl AsRef<Path>], files_out: &Files) -> Result<u8, String> {
-    let all = files.iter().map(|path| files::read(path.as_ref())).collect::<Result<_, _>>()?;
+    let all = files.iter().map(|path| files::read(path.as_ref()));
+    let all = all.collect::<Result<Vec<Results>, _>>()?;
+    for (n, one) in all.iter().enumerate() {
+        let same =
+            |other: &Results| other.began_unix == one.began_unix && other.commands == one.commands;
+        if let Some(first) = all[..n].iter().position(same) {
+            let (one, two) = (files[first].as_ref().display(), files[n].as_ref().display());
+            return Err(format!("{one} and {two} are of the same run: it would count twice"));
+        }
+    }
     let Some(results) = merge::merge(all) else { return Err("there is nothing to merge".into()) };
     finish(&results, files_out)
 }
@@ -121,9 +140,11 @@ fn finish(results: &Results, files: &Files) -> Result<u8, String> {
     show::print(&show::report(results));
     files.write(results)?;
     let nothing_up = results.connections.up_max == 0;
+    let nothing_said = results.bytes_out > 0 && results.requests == 0;
+    let failed = nothing_up || nothing_said || !results.errors.is_empty() || results.unsent > 0;
     Ok(match results.verdict.trust {
         Trust::Invalid => INVALID,
-        _ if nothing_up || !results.errors.is_empty() || results.unsent > 0 => TARGET_FAILED,
+        _ if failed => TARGET_FAILED,
         Trust::Suspect => SUSPECT,
         Trust::Valid => 0,
     })
@@ -148,7 +169,15 @@ fn spec(args: &LoadArgs, addrs: &[SocketAddr], address: &Address) -> Result<Spec
         (false, _, Some(rate)) => Pace::Open(rate),
         (false, _, None) => Pace::Closed,
     };
-    let message = message(&args.messages, address)?;
+    let said = &args.messages;
+    let says = said.message.is_some() || said.message_file.is_some();
+    if pace == Pace::Hold && (says || said.size.is_some()) {
+        return Err("--hold sends nothing: leave the message out, or give a --heartbeat".into());
+    }
+    if said.size.is_some() && matches!(said.reply, Reply::Http { .. } | Reply::Resp) {
+        return Err("--size makes patterns, which are no request: give a --message".into());
+    }
+    let message = message(said, address)?;
     let reply = args.messages.reply.clone().for_message(message.bytes(0, 0));
     Ok(Spec {
         target,
@@ -202,6 +231,7 @@ fn wanted(spec: &Spec, args: &LoadArgs) -> Wanted {
             Pace::Open(rate) => plan::Pace::Open { rate, depth },
         },
         messages: format!("{} messages", figures::bytes(spec.message.size() as u64)),
+        size: spec.message.size() as u64,
         lasts: lasts(spec, args),
         warm_up: args.shape.warmup(),
     }
@@ -242,20 +272,19 @@ fn find_max(
 ) -> Result<Option<Results>, String> {
     let once = |spec: Spec, live: &mut Live| -> Result<Results, String> {
         live.again();
-        let results = run::run(spec, &address.to_string(), commands(), live)?;
-        match live.was_stopped() {
-            true => Err("the search was stopped before it had an answer".into()),
-            false => Ok(results),
-        }
+        run::run(spec, &address.to_string(), commands(), live)
     };
     let closed = Spec { pace: Pace::Closed, duration: Some(GUESS), ..spec.clone() };
-    let results = once(closed, live)?;
-    let guess = results.requests as f64 / results.measured_s.max(1e-9);
-    if guess < 1.0 {
+    let first = once(closed, live)?;
+    let guess = first.requests as f64 / first.measured_s.max(1e-9);
+    if guess < 1.0 && !live.was_stopped() {
         return Ok(None);
     }
     let (mut last, mut ours) = (None, 0);
     let found = search::search(guess, |rate| {
+        if live.was_stopped() {
+            return Err(String::new());
+        }
         let mut tried = 1;
         loop {
             let results = once(Spec { pace: Pace::Open(rate), ..spec.clone() }, live)?;
@@ -277,8 +306,15 @@ fn find_max(
             }
             return Ok(Trial { rate, kept, value_ms });
         }
-    })?;
-    let (Some(mut found), Some(mut results)) = (found, last) else { return Ok(None) };
+    });
+    if live.was_stopped() {
+        let mut results = last.unwrap_or(first);
+        let verdict = &mut results.verdict;
+        verdict.trust = verdict.trust.max(Trust::Suspect);
+        verdict.reasons.push("The search was stopped: these are of one trial of it.".into());
+        return Ok(Some(results));
+    }
+    let (Some(mut found), Some(mut results)) = (found?, last) else { return Ok(None) };
     if ours > 0 {
         let trust = &mut results.verdict.trust;
         *trust = Trust::Suspect.max(*trust);

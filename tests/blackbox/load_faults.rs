@@ -382,7 +382,8 @@ fn a_second_ctrl_c_does_not_wait_for_a_server_that_is_frozen() {
         (!load.is_running()).then_some(())
     });
     let loaded = Loaded::ended(load, &json);
-    loaded.assert_well();
+    loaded.assert_failed();
+    assert_eq!(loaded.errors(), one("unanswered", 4));
     assert!(loaded.count("/requests") > 0);
     server.running.signal("CONT");
 }

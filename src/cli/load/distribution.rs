@@ -33,6 +33,11 @@ impl Distribution {
         self.0.saturating_record(ns);
     }
 
+    /// So many that took as long.
+    pub(crate) fn record_many_ns(&mut self, ns: u64, count: u64) {
+        self.0.saturating_record_n(ns, count);
+    }
+
     pub(crate) fn add(&mut self, other: &Self) {
         // Both have the same bounds, or were read from a file and are stretched to hold it.
         if self.0.add(&other.0).is_err() {

@@ -60,15 +60,58 @@ fn cannot_write(path: &Path, e: &io::Error) -> String {
 
 pub(crate) fn read(path: &Path) -> Result<Results, String> {
     let failed = |why: String| format!("cannot read {}: {why}", path.display());
-    let text = fs::read_to_string(path).map_err(|e| failed(reason(&e)))?;
+    let text = fs::read(path).map_err(|e| failed(reason(&e)))?;
     let json: serde_json::Value =
-        serde_json::from_str(&text).map_err(|_| failed("it is no JSON".into()))?;
+        serde_json::from_slice(&text).map_err(|_| failed("it is no JSON".into()))?;
     match json.get("version").and_then(|version| version.as_u64()) {
         Some(version) if version == u64::from(VERSION) => {}
         Some(version) => return Err(failed(format!("its version is {version}, not {VERSION}"))),
         None => return Err(failed("it is not what `charkh load --json` writes".into())),
     }
-    serde_json::from_value(json).map_err(|e| failed(e.to_string()))
+    let results: Results = serde_json::from_value(json).map_err(|e| failed(e.to_string()))?;
+    match is_sound(&results) {
+        true => Ok(results),
+        false => Err(failed("its numbers are out of all bounds".into())),
+    }
+}
+
+/// What a file says can be added up and drawn: somebody may have written it by hand.
+fn is_sound(results: &Results) -> bool {
+    let Results { connections, series, fairness, testimony, .. } = results;
+    let numbers = [
+        results.began_unix,
+        results.measured_from_s,
+        results.measured_s,
+        results.planned_rate.unwrap_or(0.0),
+        connections.connecting_s,
+        fairness.longest_gap_ms,
+        testimony.longest_turn_ms,
+        testimony.turn_p99_ms,
+        testimony.cpu_s,
+        testimony.waited_s.unwrap_or(0.0),
+        testimony.wall_s,
+        testimony.busiest,
+        testimony.steal.unwrap_or(0.0),
+    ];
+    let mut counts = vec![
+        results.requests,
+        results.bytes_in,
+        results.bytes_out,
+        results.unsent,
+        connections.asked,
+        connections.up_max,
+        connections.opened,
+        series.slice_ms,
+        fairness.sum,
+        fairness.connections,
+    ];
+    for slice in &series.slices {
+        counts.extend([slice.requests, slice.bytes_in, slice.bytes_out, slice.errors, slice.up]);
+        counts.extend(slice.latency.values());
+    }
+    counts.extend(results.errors.values().chain(testimony.limits.values()));
+    numbers.iter().all(|number| (0.0..1e11).contains(number))
+        && counts.iter().all(|&count| count < 1 << 50)
 }
 
 /// The table that HdrHistogram's own tools print and plot: value, percentile, count so far, and

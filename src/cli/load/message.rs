@@ -1,4 +1,5 @@
 //! What is sent: a text, the bytes of a file, or patterns that can be told from one another.
+use std::sync::Arc;
 
 /// How many places of the table a pattern may begin at.
 const STARTS: u64 = 1 << 16;
@@ -10,7 +11,7 @@ const STEP: u64 = 0x9e37;
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) struct Message {
     /// A fixed message, and nothing else, or the table that patterns are slices of.
-    table: Vec<u8>,
+    table: Arc<[u8]>,
     size: usize,
 }
 
@@ -32,7 +33,7 @@ impl Message {
     pub(crate) fn fixed(bytes: Vec<u8>) -> Result<Self, String> {
         match bytes.len() {
             0 => Err("a message has at least one byte".into()),
-            size => Ok(Self { table: bytes, size }),
+            size => Ok(Self { table: bytes.into(), size }),
         }
     }
 

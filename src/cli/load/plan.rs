@@ -23,6 +23,9 @@ const KERNEL_BYTES: u64 = 4_110;
 /// What the program itself keeps for one that has nothing under way.
 const USER_BYTES: u64 = 150;
 
+/// And for each request that may be under way on it.
+const FLIGHT_BYTES: u64 = 16;
+
 /// Descriptors for each thread: its poll, what wakes it, a timer, and what tells how it fares.
 const THREAD_DESCRIPTORS: u64 = 4;
 
@@ -40,6 +43,8 @@ pub(crate) struct Wanted {
     pub(crate) pace: Pace,
     /// What goes back and forth: `64 B messages`.
     pub(crate) messages: String,
+    /// Bytes of one.
+    pub(crate) size: u64,
     /// How long, or how much, in words: `10s`, `until 500 requests are done`.
     pub(crate) lasts: String,
     pub(crate) warm_up: Duration,
@@ -146,10 +151,17 @@ fn own(wanted: &Wanted, machine: &Machine) -> u64 {
     machine.open_now + limits::RESERVE + wanted.threads.saturating_mul(THREAD_DESCRIPTORS)
 }
 
-/// What a connection takes of this machine's memory while nothing is under way.
+/// What a connection takes of this machine's memory: idle, and for the requests that may be under
+/// way, which wait somewhere, here or there.
 fn bytes_each(wanted: &Wanted) -> u64 {
+    let depth = match wanted.pace {
+        Pace::Hold => 0,
+        Pace::Closed { depth } | Pace::Open { depth, .. } => depth,
+    };
+    let under_way = depth.saturating_mul(FLIGHT_BYTES + wanted.size);
     // What a server keeps of its own is not known; ours is as good a guess as any.
-    (KERNEL_BYTES + USER_BYTES) * if wanted.target_is_local { 2 } else { 1 }
+    let ends = if wanted.target_is_local { 2 } else { 1 };
+    ((KERNEL_BYTES + USER_BYTES) * ends).saturating_add(under_way)
 }
 
 fn few_descriptors(wanted: &Wanted, machine: &Machine, room: u64) -> String {
@@ -349,6 +361,7 @@ mod tests {
             connecting: 512,
             pace: Pace::Closed { depth: 1 },
             messages: "64 B messages".into(),
+            size: 64,
             lasts: "10s".into(),
             warm_up: Duration::from_secs(1),
         }
@@ -365,7 +378,7 @@ mod tests {
             "plan: 50 connections from 1 address, 1 thread, closed loop of depth 1, 64 B \
              messages, 10s after 1s of warm-up\n\
              walls: descriptors 20 000 (room for 19 976), ports 28 232 (1 address), memory 22 GiB \
-             (room for some 5 500 000 at 4.2 KiB each); the first is descriptors at 19 976"
+             (room for some 5 400 000 at 4.2 KiB each); the first is descriptors at 19 976"
         );
         let local = Wanted { target_is_local: true, sources: 2, ..wanted(1) };
         let table = Conntrack { used: 100, max: 1_000 };
@@ -374,7 +387,7 @@ mod tests {
         for part in [
             "plan: 1 connection from 2 addresses, ",
             "ports 56 464 (2 addresses), ",
-            "some 2 700 000 at 8.3 KiB each, the server's half included), ",
+            "some 2 700 000 at 8.4 KiB each, the server's half included), ",
             "conntrack 1 000 (room for 900); the first is conntrack at 900",
         ] {
             assert!(text.contains(part), "{part}: {text}");
@@ -451,13 +464,16 @@ mod tests {
             memory_available: Some(4_260_000),
             ..machine()
         };
-        assert!(plan(&wanted(1_000), &machine).is_ok());
+        let idle = |connections| Wanted { pace: Pace::Hold, ..wanted(connections) };
+        assert!(plan(&idle(1_000), &machine).is_ok());
+        let pace = Pace::Closed { depth: 1_000_000 };
+        assert!(plan(&Wanted { pace, ..wanted(1) }, &machine).is_err(), "so much under way");
         assert_eq!(
-            refusal(&wanted(1_001), &machine),
+            refusal(&idle(1_001), &machine),
             "1 001 connections need 4.1 MiB of memory (4.2 KiB each), and 4.1 MiB can be had: ask \
              for at most 1 000, or share the load with other machines (`charkh load merge`)"
         );
-        let local = |connections| Wanted { target_is_local: true, ..wanted(connections) };
+        let local = |connections| Wanted { target_is_local: true, ..idle(connections) };
         assert!(plan(&local(500), &machine).is_ok());
         let says = refusal(&local(501), &machine);
         assert!(says.contains("(8.3 KiB each, the server's half included)"), "{says}");

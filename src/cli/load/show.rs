@@ -14,6 +14,7 @@ use super::{
     results::{Results, Trust},
     run::{Moment, Watch},
     search::Search,
+    spec::Spec,
     stops::Stops,
     testimony,
 };
@@ -131,6 +132,11 @@ fn position(moment: &Moment<'_>, progress: &Progress) -> (u64, u64) {
     }
 }
 
+/// When measuring ends, from when running began.
+fn end(spec: &Spec) -> Duration {
+    spec.duration.map_or(Duration::MAX, |duration| spec.warmup + duration)
+}
+
 /// Since the line before.
 struct Figures {
     connects: f64,
@@ -165,6 +171,7 @@ impl Figures {
         let phase = match moment.running {
             None => "connecting",
             Some(running) if running < moment.spec.warmup => "warmup",
+            Some(running) if running > end(moment.spec) => "draining",
             Some(_) => "running",
         };
         let mut line = format!(
@@ -205,7 +212,7 @@ pub(crate) fn report(results: &Results) -> String {
         time((connections.connecting_s * 1e9) as u64)
     ));
     let rate = |count: u64| count as f64 / seconds;
-    let planned = results.planned_rate.map(|rate| format!(" of {rate:.1} planned"));
+    let planned = results.planned_rate.map(|rate| format!(" of {rate} planned"));
     lines.push(format!(
         "requests     {} in {}: {:.1} a second{}; in {}/s, out {}/s",
         grouped(results.requests),
@@ -229,10 +236,8 @@ pub(crate) fn report(results: &Results) -> String {
         Trust::Suspect => "SUSPECT",
         Trust::Invalid => "INVALID",
     };
-    match &results.verdict.reasons[..] {
-        [] => lines.push(trust.into()),
-        reasons => lines.extend(reasons.iter().map(|reason| format!("{trust}: {reason}"))),
-    }
+    lines.push(trust.into());
+    lines.extend(results.verdict.reasons.iter().map(|reason| format!("  {reason}")));
     lines.join("\n")
 }
 

@@ -29,6 +29,9 @@ const UNSENT_INVALID: f64 = 0.01;
 const WAITED_SUSPECT: f64 = 0.10;
 const WAITED_INVALID: f64 = 0.30;
 
+/// Shares of less time than this say nothing: one slice that somebody else had is most of it.
+const JUDGED_S: f64 = 0.1;
+
 /// Processor time that the host gave to others comes in slices of milliseconds: rare ones are in
 /// the tail alone, but a fifth of all stops everything, ours and theirs, again and again.
 const STEAL_SUSPECT: f64 = 0.05;
@@ -172,7 +175,7 @@ impl Facts {
             planned: results.requests.max(said.lateness.count()).saturating_add(results.unsent),
             unsent_by_us,
             ran: said.cpu_s / said.wall_s.max(1e-9),
-            waited: said.waited_s.filter(|_| said.wall_s > 0.0).map(|s| s / said.wall_s),
+            waited: said.waited_s.filter(|_| said.wall_s >= JUDGED_S).map(|s| s / said.wall_s),
             steal: said.steal,
             busiest: said.busiest,
             threads: results.threads,
@@ -196,7 +199,11 @@ pub(crate) fn split(results: &Results) -> Option<(f64, f64)> {
 pub(crate) fn verdict(facts: &Facts) -> Verdict {
     let mut found = vec![waited(facts), limits(facts)];
     if facts.asks {
-        found.extend([ours(facts), unsent(facts), steal(facts), busiest(facts)]);
+        found.extend([ours(facts), unsent(facts), steal(facts)]);
+    }
+    // Another thread is no help to one that waits for a processor.
+    if facts.asks && found[0].is_none() {
+        found.push(busiest(facts));
     }
     let mut found: Vec<(Trust, String)> = found.into_iter().flatten().collect();
     // The worst first.
@@ -449,16 +456,19 @@ mod tests {
             ..open()
         };
         let Verdict { trust, reasons } = verdict(&facts);
-        assert_eq!((trust, reasons.len()), (Invalid, 5));
+        assert_eq!((trust, reasons.len()), (Invalid, 4));
         let told = reasons.join("\n");
+        // Who waits for a processor is not told to take another.
+        let calm = verdict(&Facts { waited: Some(0.01), ..facts }).reasons.join("\n");
+        let busy = "used 97 % of a processor: it was itself at its limit, and the target may be \
+                    faster than this; try --threads 4.";
+        assert!(calm.contains(busy) && !told.contains("--threads 4"), "{calm}");
         for part in [
             "Of the p99 latency of 2.00 ms, 1.20 ms may be ours, the generator's: sends were up \
              to 1.00 ms late, and replies waited up to 200 µs",
             "5.0 % of what was planned (50 of 1 000 requests) was never sent",
             "gave 25 % of its processor time",
             "had no processor for 12 % of the time",
-            "used 97 % of a processor: it was itself at its limit, and the target may be faster \
-             than this; try --threads 4.",
         ] {
             assert!(told.contains(part), "{part}: {told}");
         }

@@ -270,19 +270,32 @@ impl Worker {
             let gap = self.links.owed(n, self.window.until);
             let link = self.links.get(n);
             link.gap = link.gap.max(gap);
+            for _ in 0..self.links.flying(n) {
+                self.error(now, "unanswered", || "no whole reply when the run ended".into());
+            }
+            self.drop_flights(n, now, true);
         }
         hub.stop();
     }
 
-    /// Those that were planned and never sent have waited too: left out, they would flatter.
+    /// Those that were planned and never sent have waited too: left out, they would flatter. If
+    /// they are very many, one stands for some that were planned next to it.
     fn give_up_plans(&mut self, now: u64) {
+        let left = self.window.until.saturating_sub(self.next_plan());
+        let Pace::Open(rate) = self.spec.pace else { return };
+        let step = (left as f64 * rate / f64::from(self.spec.threads) / 1e9 / 10_000.0) as u64;
         while self.next_plan() < self.window.until {
             let planned = self.next_plan();
-            self.planned += 1;
+            let mut count = step.max(1);
+            if self.spec.requests.is_some() {
+                count = count.min(self.left);
+                self.left -= count;
+            }
+            self.planned += count;
             if self.measured(planned) {
-                self.tally.unsent += 1;
-                self.tally.unsent_by_us += u64::from(!self.free.is_empty());
-                self.tally.latency.record_ns(now - planned);
+                self.tally.unsent += count;
+                self.tally.unsent_by_us += if self.free.is_empty() { 0 } else { count };
+                self.tally.latency.record_many_ns(now.saturating_sub(planned), count);
             }
         }
     }
@@ -479,9 +492,12 @@ impl Worker {
                 self.requests += 1;
                 self.latency[bands::band(latency)] += 1;
                 self.tally.series.answered(now, latency);
+                // A rate is of what comes in a time, a latency of what was planned in it. Where
+                // requests are counted, and not time, they are those that were planned.
+                let counted = self.spec.requests.map_or(now, |_| flight.planned);
+                self.tally.requests += u64::from(self.measured(counted));
                 if self.measured(flight.planned) {
                     let handling = now.saturating_sub(self.hub_began + nanos(peer.now()));
-                    self.tally.requests += 1;
                     self.tally.latency.record_ns(latency);
                     self.tally.service.record_ns(now - flight.sent);
                     self.tally.handling.record_ns(handling);
@@ -547,7 +563,9 @@ impl Worker {
     fn read(&mut self, peer: &mut Peer<'_>, n: u32, input: &mut Input<'_>, eof: bool) {
         let now = self.now();
         let before = input.len();
-        while self.links.flying(n) > 0 && (!input.is_empty() || eof) {
+        // What a reply here lets us send was not sent when these bytes came.
+        let mut owed = self.links.flying(n);
+        while owed > 0 && (!input.is_empty() || eof) {
             let mut progress = Ok(Progress::More);
             if !input.is_empty() {
                 progress = self.advance(n, input, now);
@@ -556,7 +574,10 @@ impl Worker {
                 progress = self.spec.reply.eof(self.links.reply(n), input.take_all());
             }
             match progress {
-                Ok(Progress::Whole(outcome)) => self.answered(peer, n, outcome, now),
+                Ok(Progress::Whole(outcome)) => {
+                    owed -= 1;
+                    self.answered(peer, n, outcome, now);
+                }
                 Ok(Progress::More) => break,
                 Err(wrong) => {
                     self.give_up(peer, n, wrong.kind, wrong.what);
@@ -564,11 +585,11 @@ impl Worker {
                 }
             }
         }
-        if self.links.flying(n) == 0 && !input.is_empty() && !self.links.get(n).judged {
-            // Whoever only holds connections does not mind a greeting.
+        if owed == 0 && !input.is_empty() && !self.links.get(n).judged {
+            // Whoever only holds connections does not mind a greeting, and at the end nobody does.
             input.take_all();
-            if self.spec.pace != Pace::Hold {
-                let what = "bytes came though no request was under way";
+            if self.spec.pace != Pace::Hold && self.phase != Phase::Over {
+                let what = "bytes came that no request had asked for";
                 self.give_up(peer, n, "unasked bytes", what.into());
             }
         }
@@ -723,7 +744,7 @@ impl Protocol for Worker {
         if !judged {
             self.judge(now, faults::lost(&reason, owed, announced));
         }
-        self.redial(hub, n, now, if useful && !owed && !judged { 0 } else { REDIAL_NS });
+        self.redial(hub, n, now, if useful && !judged { 0 } else { REDIAL_NS });
     }
 
     fn connect_failed(&mut self, hub: &mut Hub, id: ConnId, reason: Reason) {

@@ -160,6 +160,39 @@ fn what_is_never_answered_times_out_and_counts_with_the_time_it_waited() {
 }
 
 #[test]
+fn a_rate_is_of_what_came_while_measuring() {
+    // Each is answered 900 ms after it was sent, a second is measured: one round of two.
+    let mut asked = HashMap::new();
+    let mut slow = |now: u64, sim: &mut Sim, end: ClientId, unread: &mut Vec<u8>| {
+        if !unread.is_empty() && now >= *asked.entry(end).or_insert(now) + 900 {
+            asked.remove(&end);
+            echo(now, sim, end, unread);
+        }
+    };
+    let (worker, _) = run(spec(Pace::Closed), &mut slow);
+    assert_eq!((worker.tally.requests, worker.tally.latency.count()), (20, 40));
+}
+
+#[test]
+fn what_comes_twice_answers_nothing_that_was_sent_after_it() {
+    let mut twice = |now: u64, sim: &mut Sim, end: ClientId, unread: &mut Vec<u8>| {
+        unread.extend_from_within(..);
+        echo(now, sim, end, unread);
+        sim.deliver_all();
+    };
+    let line = Spec {
+        message: Message::text("x\n").unwrap(),
+        reply: "line".parse::<Reply>().unwrap(),
+        requests: Some(100),
+        duration: None,
+        ..spec(Pace::Closed)
+    };
+    let (worker, _) = run(line, &mut twice);
+    let [("unasked bytes", count)] = errors(&worker)[..] else { panic!("{:?}", errors(&worker)) };
+    assert_eq!(count, worker.tally.latency.count());
+}
+
+#[test]
 fn whoever_is_closed_at_once_is_not_dialed_without_pause() {
     let hold = Spec { connections: 3, ..spec(Pace::Hold) };
     let (worker, dialed) = run(hold, &mut |_, sim, end, _| sim.finish_client(end));
