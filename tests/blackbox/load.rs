@@ -425,6 +425,7 @@ fn what_cannot_be_added_up_is_said_in_a_sentence() {
     let text = fs::read_to_string(&good).unwrap();
     let newer = text.replacen("\"version\": 1", "\"version\": 9", 1);
     let broken = text.replace("\"hdr\": \"", "\"hdr\": \"?");
+    let endless = text.replacen("\"measured_s\": ", "\"measured_s\": 1e300, \"old\": ", 1);
     for (bad, says) in [
         (Some("no results at all"), "it is no JSON"),
         (Some(&text[..text.len() / 2]), "it is no JSON"),
@@ -434,6 +435,7 @@ fn what_cannot_be_added_up_is_said_in_a_sentence() {
         (Some(&newer), "its version is 9, not 1"),
         (Some("{\"version\": 1}"), "missing field"),
         (Some(&broken), "a histogram in it cannot be read"),
+        (Some(&endless), "its numbers are out of all bounds"),
         (None, "No such file"),
     ] {
         let path = fresh("bad");
@@ -447,6 +449,8 @@ fn what_cannot_be_added_up_is_said_in_a_sentence() {
         assert_eq!(said.stderr.lines().count(), 1, "{said:?}");
         assert!(said.stdout.is_empty());
     }
+    let twice = run(Command::new(BINARY).args(["load", "merge"]).args([&good, &good]), b"");
+    assert!(twice.code == 1 && twice.stderr.contains("are of the same run"), "{twice:?}");
 }
 
 #[test]
@@ -572,6 +576,10 @@ fn wrong_usage_is_one_sentence_and_status_1() {
         (&[&port, "--message", ""], "a message has at least one byte"),
         (&[&port, "--message-file", "/no/such/file"], "--message-file /no/such/file: No such file"),
         (&[&port, "--json", missing], "cannot write /no/such/directory/a.json"),
+        (&[&port, "--json", "same", "--html", "same"], "same cannot be two reports at once"),
+        (&[&port, "--hold", "--message", "x"], "--hold sends nothing"),
+        (&[&port, "--reply", "http", "--size", "9"], "patterns, which are no request"),
+        (&[&port, "--source", "10.255.0.9"], "10.255.0.9 is no address of this machine"),
         (&[&port, "-c", "4000000000"], "4 000 000 000 connections need as many"),
     ] {
         let said = run(Command::new(BINARY).arg("load").args(args), b"");

@@ -2,7 +2,7 @@
 use std::{
     fs::{self, File},
     io::{self, BufWriter, Write},
-    path::Path,
+    path::{Path, PathBuf},
 };
 
 use hdrhistogram::Histogram;
@@ -18,9 +18,19 @@ use super::{
 impl Files {
     /// Whether they can be written, as far as can be told: before an hour of load, not after it.
     pub(crate) fn try_out(&self) -> Result<(), String> {
-        for path in [&self.json, &self.hdr, &self.html].into_iter().flatten() {
+        let paths: Vec<&PathBuf> =
+            [&self.json, &self.hdr, &self.html].into_iter().flatten().collect();
+        for (n, path) in paths.iter().enumerate() {
+            if paths[..n].contains(path) {
+                return Err(format!("{} cannot be two reports at once", path.display()));
+            }
+            let was_there = path.exists();
             let opened = File::options().append(true).create(true).open(path);
             opened.map_err(|e| cannot_write(path, &e))?;
+            if !was_there {
+                // A load that does not begin leaves nothing.
+                let _ = fs::remove_file(path);
+            }
         }
         Ok(())
     }

@@ -10,6 +10,8 @@ A closed loop sends the next request when a reply is there: it asks how fast the
 An open loop (--rate) sends by the clock, and counts latency from the time that was planned: it
 asks how long people wait who do not wait for each other.
 
+One connection more is made and closed before all others, to see whether anybody is there.
+
 The verdict is VALID, SUSPECT or INVALID: whether the figures tell of the target, or of this program
 and its machine. Exit status: 0 valid; 1 wrong usage; 2 the target failed; 3 suspect; 4 invalid.
 
@@ -103,7 +105,7 @@ pub(crate) struct Shape {
     pub(crate) source: Option<Sources>,
     /// How long a connect, and a reply, may take.
     #[arg(long, value_name = "TIME", default_value_t = Span(Duration::from_secs(10)),
-        value_parser = span_within(Duration::from_millis(1), Duration::from_secs(86_400)))]
+        value_parser = span_within(Duration::from_millis(1), Duration::from_secs(3_600)))]
     pub(crate) timeout: Span,
     /// End connections with a reset: the target sees an error, and this machine keeps no port
     /// waiting.
