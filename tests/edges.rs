@@ -581,25 +581,30 @@ fn a_reply_leaves_at_once_though_a_part_of_the_next_message_is_kept() {
     assert_eq!((stats.bytes_in, stats.bytes_out), (9, 5));
 }
 
+/// A server that says something every 10 ms, for 200 ms, and is soon tired of who does not.
+fn talkative() -> (Reactor<Script, Sim>, Diary) {
+    let mut script = on_data(swallow);
+    script.open = Box::new(|peer| {
+        peer.wake_in(10 * MS);
+        peer.deadline_in(200 * MS);
+        Ok(())
+    });
+    script.timer = Box::new(|peer| {
+        peer.send(b"hello?");
+        peer.wake_in(10 * MS);
+        Ok(())
+    });
+    let diary = script.diary.clone();
+    let limits = Config { first_byte: Some(50 * MS), ..Config::default() };
+    (world(script, 1, Config { idle: Some(60 * MS), ..limits }), diary)
+}
+
 /// What a server says every 10 ms is no sign of life of a peer that has not said its first word;
 /// when it has, that is another matter.
 #[test]
 fn the_first_byte_is_awaited_whatever_is_said_to_the_peer() {
     for (heard, end) in [(false, "first byte"), (true, "deadline")] {
-        let mut script = on_data(swallow);
-        script.open = Box::new(|peer| {
-            peer.wake_in(10 * MS);
-            peer.deadline_in(200 * MS);
-            Ok(())
-        });
-        script.timer = Box::new(|peer| {
-            peer.send(b"hello?");
-            peer.wake_in(10 * MS);
-            Ok(())
-        });
-        let diary = script.diary.clone();
-        let limits = Config { first_byte: Some(50 * MS), ..Config::default() };
-        let mut reactor = world(script, 1, Config { idle: Some(60 * MS), ..limits });
+        let (mut reactor, diary) = talkative();
         let client = reactor.net().client();
         if heard {
             reactor.net().send(client, b"x");
@@ -613,20 +618,7 @@ fn the_first_byte_is_awaited_whatever_is_said_to_the_peer() {
 /// moves.
 #[test]
 fn a_peer_that_was_dialed_is_not_idle_while_it_is_sent_something() {
-    let mut script = on_data(swallow);
-    script.open = Box::new(|peer| {
-        peer.wake_in(10 * MS);
-        peer.deadline_in(200 * MS);
-        Ok(())
-    });
-    script.timer = Box::new(|peer| {
-        peer.send(b"news");
-        peer.wake_in(10 * MS);
-        Ok(())
-    });
-    let diary = script.diary.clone();
-    let limits = Config { first_byte: Some(50 * MS), ..Config::default() };
-    let mut reactor = world(script, 1, Config { idle: Some(60 * MS), ..limits });
+    let (mut reactor, diary) = talkative();
     reactor.hub().connect(SocketAddr::from(([127, 0, 0, 1], 2)));
     settle(&mut reactor);
     assert_eq!(diary.lines().last().unwrap(), "deadline");

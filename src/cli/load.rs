@@ -309,16 +309,12 @@ fn find_max(
     });
     if live.was_stopped() {
         let mut results = last.unwrap_or(first);
-        let verdict = &mut results.verdict;
-        verdict.trust = verdict.trust.max(Trust::Suspect);
-        verdict.reasons.push("The search was stopped: these are of one trial of it.".into());
+        results.verdict.doubt("The search was stopped: these are of one trial of it.".into());
         return Ok(Some(results));
     }
     let (Some(mut found), Some(mut results)) = (found?, last) else { return Ok(None) };
     if ours > 0 {
-        let trust = &mut results.verdict.trust;
-        *trust = Trust::Suspect.max(*trust);
-        results.verdict.reasons.push(format!(
+        results.verdict.doubt(format!(
             "{ours} of {} trials were broken when the generator was not at its best: the target \
              may be better than this.",
             found.trials.len()

@@ -139,3 +139,11 @@ pub(crate) struct Verdict {
     /// Why not [`Trust::Valid`], in sentences.
     pub(crate) reasons: Vec<String>,
 }
+
+impl Verdict {
+    /// Not better than [`Trust::Suspect`], for this reason too.
+    pub(crate) fn doubt(&mut self, reason: String) {
+        self.trust = self.trust.max(Trust::Suspect);
+        self.reasons.push(reason);
+    }
+}

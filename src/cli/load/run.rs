@@ -1,6 +1,5 @@
 //! One run: its threads, from the first connect to the last word.
 use std::{
-    collections::BTreeMap,
     io,
     sync::{
         Arc,
@@ -16,17 +15,16 @@ use crate::cli::units::reason;
 
 use super::{
     board::{Board, Progress},
-    distribution::Distribution,
     results::{Connections, Fairness, Results, Series, Slice, Testimony, Trust, VERSION, Verdict},
     spec::{Pace, Spec},
-    tally::Errors,
+    tally::Tally,
     testimony::{self, Facts, Processors},
     worker::{Word, Worker, nanos},
 };
 
 /// Somebody who looks on, and may end it.
 pub(crate) trait Watch {
-    /// Called often. `Some` while somebody wants it to end, and how many times that was said.
+    /// Called often. How many times somebody has asked for the end so far.
     fn look(&mut self, now: Moment<'_>) -> usize;
 }
 
@@ -173,12 +171,11 @@ fn config(spec: &Spec) -> Config {
 
 /// What all threads have counted. What only the whole program knows is left blank.
 fn gather(spec: &Spec, workers: &[Worker]) -> Results {
-    let mut sums = Sums::default();
-    for worker in workers {
-        sums.add(worker);
-    }
-    let Sums { distributions, errors, limits, counts, .. } = &sums;
-    let [latency, service, first_byte, connect, lateness, handling] = distributions.clone();
+    let mut sum = Tally::default();
+    workers.iter().for_each(|worker| sum.add(&worker.tally));
+    let Tally { latency, service, first_byte, connect, lateness, handling, .. } = sum;
+    let limits = sum.limits.into_iter().map(|(name, count)| (name.into(), count)).collect();
+    let errors = sum.errors.0;
     let seconds = |ns: u64| ns as f64 / 1e9;
     let from = workers.iter().map(|w| w.window.from).min().unwrap_or(0);
     let until = workers.iter().map(|w| w.window.until).max().unwrap_or(0);
@@ -199,71 +196,25 @@ fn gather(spec: &Spec, workers: &[Worker]) -> Results {
         },
         connections: Connections {
             asked: spec.connections.into(),
-            up_max: counts.up_max,
-            opened: counts.opened,
+            up_max: sum.up_max,
+            opened: sum.opened,
             connecting_s: seconds(settled),
         },
-        requests: counts.requests,
-        bytes_in: counts.bytes_in,
-        bytes_out: counts.bytes_out,
-        unsent: counts.unsent,
+        requests: sum.requests,
+        bytes_in: sum.bytes_in,
+        bytes_out: sum.bytes_out,
+        unsent: sum.unsent,
         latency,
         service,
         first_byte,
         connect,
-        errors: errors.0.iter().map(|(&kind, (count, _))| (kind.into(), *count)).collect(),
-        examples: errors.0.iter().map(|(&kind, (_, first))| (kind.into(), first.clone())).collect(),
+        errors: errors.iter().map(|(&kind, (count, _))| (kind.into(), *count)).collect(),
+        examples: errors.into_iter().map(|(kind, (_, first))| (kind.into(), first)).collect(),
         series: series(workers),
         fairness: fairness(workers),
-        testimony: Testimony { lateness, handling, limits: limits.clone(), ..spent(workers) },
+        testimony: Testimony { lateness, handling, limits, ..spent(workers) },
         verdict: Verdict { trust: Trust::Valid, reasons: Vec::new() },
         search: None,
-    }
-}
-
-#[derive(Default)]
-struct Sums {
-    distributions: [Distribution; 6],
-    errors: Errors,
-    limits: BTreeMap<String, u64>,
-    counts: Counts,
-}
-
-#[derive(Default)]
-struct Counts {
-    requests: u64,
-    bytes_in: u64,
-    bytes_out: u64,
-    unsent: u64,
-    opened: u64,
-    up_max: u64,
-}
-
-impl Sums {
-    fn add(&mut self, worker: &Worker) {
-        let tally = &worker.tally;
-        let all = [
-            &tally.latency,
-            &tally.service,
-            &tally.first_byte,
-            &tally.connect,
-            &tally.lateness,
-            &tally.handling,
-        ];
-        for (sum, one) in self.distributions.iter_mut().zip(all) {
-            sum.add(one);
-        }
-        self.errors.add(&tally.errors);
-        for (&name, count) in &tally.limits {
-            *self.limits.entry(name.into()).or_default() += count;
-        }
-        let counts = &mut self.counts;
-        counts.requests += tally.requests;
-        counts.bytes_in += tally.bytes_in;
-        counts.bytes_out += tally.bytes_out;
-        counts.unsent += tally.unsent;
-        counts.opened += tally.opened;
-        counts.up_max += tally.up_max;
     }
 }
 

@@ -34,6 +34,29 @@ pub(crate) struct Tally {
     pub(crate) series: Series,
 }
 
+impl Tally {
+    /// Another thread's, but for its series: that has slices of its own width.
+    pub(crate) fn add(&mut self, other: &Self) {
+        self.requests += other.requests;
+        self.bytes_in += other.bytes_in;
+        self.bytes_out += other.bytes_out;
+        self.unsent += other.unsent;
+        self.unsent_by_us += other.unsent_by_us;
+        self.opened += other.opened;
+        self.up_max += other.up_max;
+        self.latency.add(&other.latency);
+        self.service.add(&other.service);
+        self.first_byte.add(&other.first_byte);
+        self.connect.add(&other.connect);
+        self.lateness.add(&other.lateness);
+        self.handling.add(&other.handling);
+        self.errors.add(&other.errors);
+        for (name, count) in &other.limits {
+            *self.limits.entry(name).or_default() += count;
+        }
+    }
+}
+
 /// What went wrong, by kind, with the first of each in words.
 #[derive(Clone, Default)]
 pub(crate) struct Errors(pub(crate) BTreeMap<&'static str, (u64, String)>);
