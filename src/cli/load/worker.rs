@@ -744,7 +744,7 @@ impl Protocol for Worker {
         if !judged {
             self.judge(now, faults::lost(&reason, owed, announced));
         }
-        self.redial(hub, n, now, if useful && !judged { 0 } else { REDIAL_NS });
+        self.redial(hub, n, now, if useful && !owed && !judged { 0 } else { REDIAL_NS });
     }
 
     fn connect_failed(&mut self, hub: &mut Hub, id: ConnId, reason: Reason) {
