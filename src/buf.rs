@@ -61,8 +61,10 @@ impl Buf {
     }
 
     pub(crate) fn clear(&mut self, pool: &mut Pool) {
-        pool.give_block(mem::take(&mut self.bytes));
-        self.head = 0;
+        if self.bytes.capacity() > 0 {
+            pool.give_block(mem::take(&mut self.bytes));
+            self.head = 0;
+        }
     }
 }
 

@@ -210,10 +210,12 @@ macro_rules! bits {
     ($($(#[$doc:meta])* $get:ident, $set:ident = $bit:expr;)*) => {
         impl Conn {$(
             $(#[$doc])*
+            #[inline]
             pub(crate) fn $get(&self) -> bool {
                 self.bits & 1 << $bit != 0
             }
 
+            #[inline]
             pub(crate) fn $set(&mut self, on: bool) {
                 self.bits = self.bits & !(1 << $bit) | u16::from(on) << $bit;
             }
@@ -223,7 +225,7 @@ macro_rules! bits {
 
 // All sixteen are taken: the next one costs a wider field, and the assertions below a thought.
 bits! {
-    /// What the last edges told, until a call would block.
+    /// What the last edges told, until a call would block: these four as `net::Event::bits` has them.
     readable, set_readable = 0;
     writable, set_writable = 1;
     /// More than bytes is waiting: a short read does not mean that nothing is left.
@@ -276,6 +278,12 @@ impl Conn {
         }
     }
 
+    /// Add what an event tells to what is known.
+    #[inline]
+    pub(crate) fn note(&mut self, told: u64) {
+        self.bits |= told as u16;
+    }
+
     pub(crate) fn set_v4(&mut self, ip: Ipv4Addr, port: u16) {
         (self.ip, self.port) = (ip.octets(), port);
     }
@@ -298,6 +306,7 @@ impl Conn {
         self.held.as_ref().map_or(0, |held| held.output.len() + held.wire.len())
     }
 
+    #[inline]
     pub(crate) fn has_unsent(&self) -> bool {
         self.held.as_ref().is_some_and(|held| held.has_unsent())
     }
@@ -308,6 +317,7 @@ impl Conn {
     }
 
     /// Something waits for the kernel, and no layer holds it back.
+    #[inline]
     fn can_send(&self) -> bool {
         let held = self.held.as_ref();
         held.is_some_and(|held| {
@@ -334,14 +344,16 @@ impl Conn {
     }
 
     /// The question that the run queue asks.
+    #[inline]
     pub(crate) fn has_work(&self) -> bool {
         self.wants_read() || self.wants_write()
     }
 
+    #[inline]
     pub(crate) fn wants_read(&self) -> bool {
         // A failed socket is looked at even if nobody wants its bytes: nothing else would notice.
         self.state == State::Up
-            && (self.failed() || self.wants_bytes() && (self.readable() || self.reoffer()))
+            && (self.failed() || (self.readable() || self.reoffer()) && self.wants_bytes())
     }
 
     /// There may be bytes, and they may go to the protocol, or to nobody once it has closed. That
@@ -351,10 +363,11 @@ impl Conn {
         !self.theirs_over() && (self.deaf() || !self.paused() && !full)
     }
 
+    #[inline]
     pub(crate) fn wants_write(&self) -> bool {
         match (self.state, self.ours) {
             (State::Dialing, _) => self.writable(),
-            (State::Up, Ours::Open) => self.writable() && self.can_send(),
+            (State::Up, Ours::Open) => self.can_send() && self.writable(),
             // With nothing left to send, the end itself is the work.
             (State::Up, Ours::Finishing) => {
                 !self.has_unsent() || self.writable() && self.can_send()
@@ -380,6 +393,7 @@ impl Conn {
     }
 
     /// The first time at which something is due.
+    #[inline]
     pub(crate) fn next_due(&self, patience: &Patience) -> Option<Stamp> {
         let mut first = None;
         self.each_due(patience, |at, _| {
@@ -403,6 +417,7 @@ impl Conn {
 
     /// All the deadlines of this connection, each computed from the state it depends on: nothing
     /// has to be re-armed when that state moves it further away.
+    #[inline]
     fn each_due(&self, patience: &Patience, mut each: impl FnMut(Stamp, Due)) {
         let after = |from: Stamp, ms: u32| stamp(u64::from(from.get().wrapping_add(ms)));
         match self.state {
@@ -456,6 +471,7 @@ impl Conn {
     }
 
     /// When waiting output last moved; `None` if none waits.
+    #[inline]
     fn output_moved(&self) -> Option<Stamp> {
         self.held.as_ref().filter(|held| held.has_unsent()).and_then(|held| Stamp::new(held.moved))
     }

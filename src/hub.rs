@@ -74,6 +74,8 @@ pub struct Hub {
     /// The last time that was read in this turn: deadlines count from it, or a callback that took
     /// its time would make those that are armed after it come early.
     clock: Duration,
+    /// The same, as connections keep it.
+    stamp: Stamp,
     serial: u32,
     /// Where layers write, one after the other.
     sealed: Vec<u8>,
@@ -94,7 +96,7 @@ pub(crate) struct Dial {
 /// replies are taken by the kernel at once and never need one.
 #[derive(Default)]
 pub(crate) struct Hot {
-    pub(crate) id: Option<ConnId>,
+    pub(crate) slot: Option<u32>,
     pub(crate) bytes: Vec<u8>,
 }
 
@@ -104,6 +106,13 @@ const SHARED_MIN: usize = 64;
 impl Hot {
     /// One long reply must not keep its memory for ever.
     const KEEP_MAX: usize = 256 << 10;
+
+    fn consume(&mut self, n: usize) {
+        match n == self.bytes.len() {
+            true => self.clear(),
+            false => drop(self.bytes.drain(..n)),
+        }
+    }
 
     fn clear(&mut self) {
         self.bytes.clear();
@@ -162,6 +171,7 @@ impl Hub {
             longest_turn: Duration::ZERO,
             now,
             clock: now,
+            stamp: Stamp::MIN,
             serial: 0,
             sealed: Vec::new(),
             long_addrs: Slab::new(),
@@ -346,8 +356,10 @@ impl Hub {
         self.set_clock(now);
     }
 
+    #[inline]
     pub(crate) fn set_clock(&mut self, clock: Duration) {
         self.clock = clock;
+        self.stamp = stamp(clock.as_millis() as u64 + 1);
         self.trace.set_now(clock);
     }
 
@@ -364,8 +376,9 @@ impl Hub {
     }
 
     /// A time of something that happens now.
+    #[inline]
     pub(crate) fn stamp(&self) -> Stamp {
-        stamp(self.clock.as_millis() as u64 + 1)
+        self.stamp
     }
 
     /// What is due now.
@@ -376,6 +389,7 @@ impl Hub {
     /// See to it that a timer looks at this connection no later than its first deadline. One that
     /// is armed for earlier is left alone: it will find nothing due and be armed again, so that
     /// moving a deadline further away costs nothing here.
+    #[inline]
     pub(crate) fn rearm(&mut self, slot: u32) {
         let Some(due) = self.conns[slot as usize].next_due(&self.patience) else { return };
         let now = self.now_ms();
@@ -434,6 +448,7 @@ impl Hub {
         self.serial
     }
 
+    #[inline]
     pub(crate) fn id(&self, slot: u32) -> ConnId {
         ConnId { slot, serial: self.conns[slot as usize].serial }
     }
@@ -446,6 +461,7 @@ impl Hub {
     }
 
     /// Called after anything that may have given a connection work: the only way into the queue.
+    #[inline]
     pub(crate) fn touch(&mut self, slot: u32) {
         let conn = &mut self.conns[slot as usize];
         if conn.has_work() && !conn.queued() {
@@ -541,7 +557,7 @@ impl Hub {
         assert_eq!(weight, self.weights.total());
         assert_eq!(long, self.long_addrs.len(), "addresses of nobody");
         assert_eq!(counted, self.per_ip.values().sum::<u32>(), "counts of nobody");
-        assert!(self.hot.id.is_none() && self.hot.bytes.is_empty(), "a reply has no owner");
+        assert!(self.hot.slot.is_none() && self.hot.bytes.is_empty(), "a reply has no owner");
         let born = self.stats.accepted + self.stats.connected + self.stats.connect_failed;
         assert!(self.stats.released <= born, "more ends than beginnings");
     }
@@ -558,15 +574,25 @@ fn network(ip: IpAddr) -> IpAddr {
 /// Bytes on their way in and out, and the memory they are in.
 impl Hub {
     /// Bytes of `slot` that have not left.
+    #[inline]
     pub(crate) fn unsent(&self, slot: u32) -> usize {
         self.conns[slot as usize].unsent() + self.hot_bytes(slot).len()
     }
 
+    #[inline]
     fn hot_bytes(&self, slot: u32) -> &[u8] {
-        match self.hot.id {
-            Some(id) if id.slot == slot => &self.hot.bytes,
-            _ => &[],
+        match self.hot.slot == Some(slot) {
+            true => &self.hot.bytes,
+            false => &[],
         }
+    }
+
+    /// Output was above the high watermark, and has fallen to the low one.
+    #[inline]
+    pub(crate) fn has_room_again(&self, slot: u32) -> bool {
+        let conn = &self.conns[slot as usize];
+        let full = conn.state == State::Up && conn.full();
+        full && self.unsent(slot) <= self.config.output_low
     }
 
     /// Room for `more` bytes of output. Going above the hard limit ends the connection; going
@@ -581,6 +607,7 @@ impl Hub {
     }
 
     /// The hard limit and the watermark, for this much unsent. `false` if it was too much.
+    #[inline]
     pub(crate) fn limit_output(&mut self, slot: u32, unsent: usize) -> bool {
         if unsent > self.config.output_max {
             self.end(slot, Reason::OutputOverflow);
@@ -595,8 +622,7 @@ impl Hub {
     }
 
     pub(crate) fn push_output(&mut self, slot: u32, bytes: &[u8]) {
-        let hot = self.hot.id.is_some_and(|id| id.slot == slot);
-        if hot && !self.conns[slot as usize].has_unsent() {
+        if self.hot.slot == Some(slot) && !self.conns[slot as usize].has_unsent() {
             self.hot.bytes.extend_from_slice(bytes);
         } else {
             self.hold(slot, |held, pool| held.output.push(bytes, pool));
@@ -618,8 +644,13 @@ impl Hub {
     /// The reply is no longer hot: what the kernel did not take of it moves to the connection's own
     /// buffer, and so does whatever is sent from here on. Nothing may stay behind in the shared
     /// buffer, or the next connection would send it as its own.
+    #[inline]
     pub(crate) fn park_hot(&mut self, slot: u32) {
-        if self.hot.id.take_if(|id| id.slot == slot).is_none() || self.hot.bytes.is_empty() {
+        if self.hot.slot != Some(slot) {
+            return;
+        }
+        self.hot.slot = None;
+        if self.hot.bytes.is_empty() {
             return;
         }
         let bytes = std::mem::take(&mut self.hot.bytes);
@@ -659,6 +690,7 @@ impl Hub {
     }
 
     /// Something was taken out of what a connection holds: the rest of it may be empty too.
+    #[inline]
     pub(crate) fn reclaim(&mut self, slot: u32) {
         if self.conns[slot as usize].held.is_some() {
             self.hold(slot, |_, _| ());
@@ -680,19 +712,34 @@ impl Hub {
         }
     }
 
-    /// The bytes that a write should take next. Empty if there are none.
-    pub(crate) fn front<'a>(&'a self, slot: u32, slices: &mut [IoSlice<'a>]) -> usize {
+    /// Show `write` the bytes that should leave next, as slices of at most `write_max` bytes
+    /// together; not at all if there are none.
+    #[inline]
+    pub(crate) fn front<R>(&self, slot: u32, write: impl FnOnce(&[IoSlice<'_>]) -> R) -> Option<R> {
         let max = self.config.write_max;
         let conn = &self.conns[slot as usize];
         let single = match &conn.held {
             Some(held) if !held.wire.is_empty() => held.wire.pending(),
             // With a layer in place, only what it made may go out.
-            _ if conn.layer.is_some() => return 0,
-            Some(held) if !held.output.is_empty() => return held.output.front(slices, max),
+            _ if conn.layer.is_some() => return None,
+            Some(held) if !held.output.is_empty() => {
+                let mut slices = [IoSlice::new(&[]); Self::SLICES];
+                let used = held.output.front(&mut slices, max);
+                return Some(write(&slices[..used]));
+            }
             _ => self.hot_bytes(slot),
         };
-        slices[0] = IoSlice::new(&single[..single.len().min(max)]);
-        usize::from(!single.is_empty())
+        let single = &single[..single.len().min(max)];
+        (!single.is_empty()).then(|| write(&[IoSlice::new(single)]))
+    }
+
+    /// Slices in one vectored write.
+    const SLICES: usize = 64;
+
+    /// Something waits to be written, or our half to be ended.
+    #[inline]
+    pub(crate) fn wants_flush(&self, slot: u32) -> bool {
+        !self.hot_bytes(slot).is_empty() || self.conns[slot as usize].wants_write()
     }
 
     /// The kernel took `n` bytes of those.
@@ -706,7 +753,7 @@ impl Hub {
             conn.active = now;
         }
         if !conn.has_unsent() {
-            self.hot.bytes.drain(..n);
+            self.hot.consume(n);
             return;
         }
         self.hold(slot, |held, pool| {
@@ -722,9 +769,16 @@ impl Hub {
 
     /// Give what was sent to the layer, if there is one, a bounded part at a time; and its last
     /// words, when all else has been given.
+    #[inline]
     pub(crate) fn seal(&mut self, slot: u32) -> Result {
+        match self.conns[slot as usize].layer.take() {
+            Some(layer) => self.seal_by(layer, slot),
+            None => Ok(()),
+        }
+    }
+
+    fn seal_by(&mut self, mut layer: Box<Layered>, slot: u32) -> Result {
         let conn = &mut self.conns[slot as usize];
-        let Some(mut layer) = conn.layer.take() else { return Ok(()) };
         let finishing = conn.ours == Ours::Finishing && !conn.layer_done();
         let unsealed = conn.held.as_ref().map_or(0, |held| held.output.len());
         let (mut wire, mut size, mut result) = (std::mem::take(&mut self.sealed), 0, Ok(()));

@@ -55,7 +55,8 @@ pub struct Event {
 }
 
 impl Event {
-    /// What is told, as the recorder keeps it.
+    /// What is told, as the recorder and connections keep it.
+    #[inline]
     pub(crate) fn bits(&self) -> u64 {
         let bit = |on: bool, at: u32| u64::from(on) << at;
         bit(self.readable, 0) | bit(self.writable, 1) | bit(self.ending, 2) | bit(self.failed, 3)

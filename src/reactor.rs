@@ -5,9 +5,7 @@
 //! the queue. And slots are freed in one place, at the end of a turn, so that nothing in a turn can
 //! meet a stranger under a name it knows.
 use std::{
-    fmt, io,
-    io::IoSlice,
-    mem,
+    fmt, io, mem,
     net::{IpAddr, SocketAddr, ToSocketAddrs},
     time::Duration,
 };
@@ -37,9 +35,6 @@ const SHORTAGE_MS: u64 = 10;
 
 /// Connections looked at in one turn while stopping.
 const SWEEP_MAX: u32 = 1024;
-
-/// Slices in one vectored write.
-const SLICES: usize = 64;
 
 /// An event loop that serves one [`Protocol`] on the thread that runs it.
 ///
@@ -382,10 +377,7 @@ impl<P: Protocol, N: Net> Reactor<P, N> {
                         hub.stats.stale_events += 1;
                         continue;
                     };
-                    conn.set_readable(conn.readable() | event.readable);
-                    conn.set_writable(conn.writable() | event.writable);
-                    conn.set_ending(conn.ending() | event.ending);
-                    conn.set_failed(conn.failed() | event.failed);
+                    conn.note(event.bits());
                     hub.trace.note(What::Ready, slot, conn.serial, event.bits());
                     hub.touch(slot);
                 }
@@ -739,10 +731,12 @@ impl<P: Protocol, N: Net> Reactor<P, N> {
         }
         self.flush(slot);
         // From here to the second write, which ends it, replies gather in the shared buffer.
-        self.hub.hot.id = self.hub.conns[slot as usize].layer.is_none().then(|| self.hub.id(slot));
+        self.hub.hot.slot = self.hub.conns[slot as usize].layer.is_none().then_some(slot);
         let dry = self.receive(slot);
         self.flush(slot);
-        self.farewell(slot, dry);
+        if self.hub.is_stopping() {
+            self.farewell(slot, dry);
+        }
         self.hub.rearm(slot);
         self.hub.touch(slot);
     }
@@ -770,9 +764,6 @@ impl<P: Protocol, N: Net> Reactor<P, N> {
     /// While stopping, whoever has nothing more to say or to hear is told. Whether there is
     /// something to hear only the kernel knows: it has been asked just now, or is asked next.
     fn farewell(&mut self, slot: u32, dry: bool) {
-        if !self.hub.is_stopping() {
-            return;
-        }
         let conn = &mut self.hub.conns[slot as usize];
         if !conn.is_quiet() || conn.told_to_stop() {
             return;
@@ -977,9 +968,16 @@ impl<P: Protocol, N: Net> Reactor<P, N> {
     }
 
     /// What came off the wire, through the layer. Without one it is what it is.
+    #[inline]
     fn unwrap_layer(&mut self, slot: u32, size: usize) -> Result<usize> {
+        match self.hub.conns[slot as usize].layer.take() {
+            Some(layer) => self.unwrap_by(layer, slot, size),
+            None => Ok(size),
+        }
+    }
+
+    fn unwrap_by(&mut self, mut layer: Box<Layered>, slot: u32, size: usize) -> Result<usize> {
         let Self { hub, net, scratch, plain, .. } = self;
-        let Some(mut layer) = hub.conns[slot as usize].layer.take() else { return Ok(size) };
         let mut answer = Vec::new();
         plain.clear();
         let result = match size {
@@ -1017,19 +1015,24 @@ impl<P: Protocol, N: Net> Reactor<P, N> {
     }
 
     /// At most one write; then what follows from it: room for more, or our end.
+    #[inline]
     fn flush(&mut self, slot: u32) {
-        if self.hub.conns[slot as usize].state != State::Up {
-            return self.hub.park_hot(slot);
+        let up = self.hub.conns[slot as usize].state == State::Up;
+        match up && self.hub.wants_flush(slot) {
+            true => self.flush_up(slot),
+            false => self.hub.park_hot(slot),
         }
+    }
+
+    fn flush_up(&mut self, slot: u32) {
         if let Err(fault) = self.hub.seal(slot) {
             return self.fault(slot, fault);
         }
         self.write(slot);
         self.hub.park_hot(slot);
 
-        let unsent = self.hub.unsent(slot);
-        let conn = &mut self.hub.conns[slot as usize];
-        if conn.state == State::Up && conn.full() && unsent <= self.hub.config.output_low {
+        if self.hub.has_room_again(slot) {
+            let conn = &mut self.hub.conns[slot as usize];
             conn.set_full(false);
             // It may have stopped taking input because it was full.
             conn.set_reoffer(conn.reoffer() || conn.has_input());
@@ -1046,13 +1049,11 @@ impl<P: Protocol, N: Net> Reactor<P, N> {
         if !hub.conns[slot as usize].writable() {
             return;
         }
-        let mut slices = [IoSlice::new(&[]); SLICES];
-        let used = hub.front(slot, &mut slices);
-        if used == 0 {
-            return;
-        }
-        let size: usize = slices[..used].iter().map(|slice| slice.len()).sum();
-        let result = net.write(stream, &slices[..used]);
+        let written = hub.front(slot, |slices| {
+            let size: usize = slices.iter().map(|slice| slice.len()).sum();
+            (size, net.write(stream, slices))
+        });
+        let Some((size, result)) = written else { return };
         hub.was_written(slot, &result);
         hub.stats.writes += 1;
         match result {
@@ -1140,10 +1141,7 @@ impl<P: Protocol, N: Net> Reactor<P, N> {
             && hub.conns[slot as usize].state == State::Up
             && hub.seal(slot).is_ok()
         {
-            let mut slices = [IoSlice::new(&[]); SLICES];
-            let used = hub.front(slot, &mut slices);
-            if used > 0 {
-                let result = net.write(stream, &slices[..used]);
+            if let Some(result) = hub.front(slot, |slices| net.write(stream, slices)) {
                 hub.was_written(slot, &result);
                 hub.stats.bytes_out += result.unwrap_or(0) as u64;
             }
