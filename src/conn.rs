@@ -145,8 +145,8 @@ pub(crate) struct Conn {
     pub(crate) deadline: Option<Stamp>,
     /// When `Protocol::timer` is wanted.
     pub(crate) wake: Option<Stamp>,
-    /// Bytes thrown away while lingering.
-    pub(crate) discarded: u32,
+    /// Bytes moved in its last turn, both ways; once it lingers, all that were thrown away.
+    pub(crate) moved: u32,
     /// The peer's IPv4 address, or where `Hub` keeps the longer one.
     ip: [u8; 4],
     port: u16,
@@ -165,6 +165,10 @@ const _: () = assert!(size_of::<Option<Conn>>() <= 48);
 /// A time in whole milliseconds of the timers' clock, cut to 32 bits: times up to 24 days apart
 /// are told apart, and 50 days of running do no harm. Never zero, so that `None` costs nothing.
 pub(crate) type Stamp = NonZeroU32;
+
+/// Bytes of one turn, both ways. An echo of 16 KiB is well below, whoever fills its read buffer is
+/// not.
+const HEAVY: u32 = 64 << 10;
 
 /// Times further away than this count as never. (2^31 milliseconds are 24.8 days.)
 pub(crate) const DELAY_MAX: Duration = Duration::from_secs(24 * 24 * 60 * 60);
@@ -269,7 +273,7 @@ impl Conn {
             active: now,
             deadline: None,
             wake: None,
-            discarded: 0,
+            moved: 0,
             ip: [0; 4],
             port: 0,
             listener,
@@ -374,6 +378,26 @@ impl Conn {
             }
             (State::Up, Ours::Finished) | (State::Ended, _) => false,
         }
+    }
+
+    /// A turn begins, or it is asked again for its share.
+    #[inline]
+    pub(crate) fn begin_turn(&mut self) {
+        self.set_queued(false);
+        if !self.is_lingering() {
+            self.moved = 0;
+        }
+    }
+
+    #[inline]
+    pub(crate) fn has_moved(&mut self, bytes: usize) {
+        self.moved = self.moved.saturating_add(bytes as u32);
+    }
+
+    /// It had so much in its last turn that whoever asks for little goes first.
+    #[inline]
+    pub(crate) fn is_heavy(&self) -> bool {
+        self.moved >= HEAVY
     }
 
     /// Nothing unread, nothing unsent, nothing begun: nobody would miss an answer.

@@ -51,8 +51,11 @@ pub struct ListenerId(pub(crate) u16);
 /// All connections of a reactor, in the hands of a callback.
 pub struct Hub {
     pub(crate) conns: Slab<Conn>,
-    /// Connections with work, each at most once, oldest first.
+    /// Connections with work, oldest first. Each is in one of the two queues, once.
     pub(crate) queue: VecDeque<ConnId>,
+    /// Those who are not done after their turn, or had much in their last one. They are served
+    /// after the others.
+    pub(crate) rest: VecDeque<ConnId>,
     /// Connections that are over, to be released at the end of the turn.
     pub(crate) ended: VecDeque<(u32, Reason)>,
     /// Connections that callbacks asked for.
@@ -141,10 +144,10 @@ pub(crate) enum Stopping {
 
 impl fmt::Debug for Hub {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { conns, queue, stopping, now, .. } = self;
+        let Self { conns, queue, rest, stopping, now, .. } = self;
         f.debug_struct("Hub")
             .field("connections", &conns.len())
-            .field("queued", &queue.len())
+            .field("queued", &(queue.len() + rest.len()))
             .field("stopping", stopping)
             .field("now", now)
             .finish_non_exhaustive()
@@ -156,6 +159,7 @@ impl Hub {
         Self {
             conns: Slab::new(),
             queue: VecDeque::new(),
+            rest: VecDeque::new(),
             ended: VecDeque::new(),
             dials: VecDeque::new(),
             timers: Timers::new(),
@@ -460,13 +464,25 @@ impl Hub {
         }
     }
 
-    /// Called after anything that may have given a connection work: the only way into the queue.
+    /// Called after anything that may have given a connection work: with
+    /// [`requeue`](Hub::requeue) the only way into the queue.
     #[inline]
     pub(crate) fn touch(&mut self, slot: u32) {
         let conn = &mut self.conns[slot as usize];
         if conn.has_work() && !conn.queued() {
             conn.set_queued(true);
-            self.queue.push_back(ConnId { slot, serial: conn.serial });
+            let queue = if conn.is_heavy() { &mut self.rest } else { &mut self.queue };
+            queue.push_back(ConnId { slot, serial: conn.serial });
+        }
+    }
+
+    /// Its turn is over. If it is not done, it waits for the next behind all others.
+    #[inline]
+    pub(crate) fn requeue(&mut self, slot: u32) {
+        let conn = &mut self.conns[slot as usize];
+        if conn.has_work() && !conn.queued() {
+            conn.set_queued(true);
+            self.rest.push_back(ConnId { slot, serial: conn.serial });
         }
     }
 
@@ -488,7 +504,8 @@ impl Hub {
     /// Our end was sent and nothing more is heard: wait for theirs, but not for ever.
     pub(crate) fn linger(&mut self, slot: u32) {
         let until = self.ms_after(self.config.linger).map(stamp);
-        self.conns[slot as usize].deadline = until;
+        let conn = &mut self.conns[slot as usize];
+        (conn.deadline, conn.moved) = (until, 0);
         self.rearm(slot);
     }
 
@@ -752,6 +769,7 @@ impl Hub {
         if n > 0 && !(waited_for && self.config.first_byte.is_some()) {
             conn.active = now;
         }
+        conn.has_moved(n);
         if !conn.has_unsent() {
             self.hot.consume(n);
             return;

@@ -33,6 +33,10 @@ use crate::{
 /// would be a busy loop; later, and whoever waits would notice.
 const SHORTAGE_MS: u64 = 10;
 
+/// Whoever is not done is served at least this long before the kernel is asked again who else is
+/// ready: what that costs is little beside it.
+const SHARE_MIN: Duration = Duration::from_micros(25);
+
 /// Connections looked at in one turn while stopping.
 const SWEEP_MAX: u32 = 1024;
 
@@ -324,13 +328,14 @@ impl<P: Protocol, N: Net> Reactor<P, N> {
 
     /// A connection is queued, *or a listener is ready and has room*, or something was cut short.
     fn has_work(&self) -> bool {
-        let Hub { queue, ended, dials, stopping, .. } = &self.hub;
+        let Hub { queue, rest, ended, dials, stopping, .. } = &self.hub;
         let sweeping = match *stopping {
             Stopping::No | Stopping::Over => false,
             Stopping::Asked | Stopping::AtOnce => true,
             Stopping::Draining { swept, end, .. } => swept < end,
         };
         !queue.is_empty()
+            || !rest.is_empty()
             || !ended.is_empty()
             || !dials.is_empty()
             || sweeping
@@ -710,18 +715,34 @@ impl<P: Protocol, N: Net> Reactor<P, N> {
         self.lap(Culprit::Conn(slot));
     }
 
-    /// One turn for everyone who was waiting when this began; whoever comes later, and whoever is
-    /// not done, waits at the tail of the queue.
+    /// One turn for everyone who was waiting when this began. Then whoever was not done before, or
+    /// had much: as long as all else in this turn has taken, or little more. Who asks for little
+    /// therefore never waits for many who ask for much, and they have half of the time.
     fn serve(&mut self) {
-        for _ in 0..self.hub.queue.len() {
-            let Some(ConnId { slot, serial }) = self.hub.queue.pop_front() else { return };
-            let conn = self.hub.conns.get_mut(slot as usize);
-            let Some(conn) = conn.filter(|conn| conn.serial == serial) else { continue };
-            conn.set_queued(false);
-            self.hub.stats.served += 1;
-            self.serve_one(slot);
-            self.lap(Culprit::Conn(slot));
+        let (waiting, rest) = (self.hub.queue.len(), self.hub.rest.len());
+        for _ in 0..waiting {
+            let Some(id) = self.hub.queue.pop_front() else { break };
+            self.serve_named(id);
         }
+        let Watch { began, mark: until, .. } = self.watch;
+        let share = until.saturating_sub(began).max(SHARE_MIN);
+        for left in (0..rest).rev() {
+            let Some(id) = self.hub.rest.pop_front() else { return };
+            self.serve_named(id);
+            if left > 0 && self.watch.mark.saturating_sub(until) > share {
+                self.hub.stats.share_budget += 1;
+                return;
+            }
+        }
+    }
+
+    fn serve_named(&mut self, ConnId { slot, serial }: ConnId) {
+        let conn = self.hub.conns.get_mut(slot as usize);
+        let Some(conn) = conn.filter(|conn| conn.serial == serial) else { return };
+        conn.begin_turn();
+        self.hub.stats.served += 1;
+        self.serve_one(slot);
+        self.lap(Culprit::Conn(slot));
     }
 
     /// One bounded write, one bounded read, its callbacks, one write.
@@ -738,7 +759,7 @@ impl<P: Protocol, N: Net> Reactor<P, N> {
             self.farewell(slot, dry);
         }
         self.hub.rearm(slot);
-        self.hub.touch(slot);
+        self.hub.requeue(slot);
     }
 
     /// Writable may mean connected, failed, or nothing yet.
@@ -893,12 +914,12 @@ impl<P: Protocol, N: Net> Reactor<P, N> {
         }
         conn.set_heard(true);
         conn.active = active;
+        conn.has_moved(size);
         if !conn.deaf() {
             return self.offer(slot, size);
         }
         if conn.is_lingering() {
-            conn.discarded = conn.discarded.saturating_add(size as u32);
-            if conn.discarded > config.linger_bytes {
+            if conn.moved > config.linger_bytes {
                 stats.linger_overflow += 1;
                 self.hub.end(slot, Reason::Closed);
             }

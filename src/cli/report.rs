@@ -101,7 +101,7 @@ fn micros(duration: Duration) -> String {
 }
 
 /// What counts how often a limit was reached, or something went wrong.
-fn limits(stats: &Stats) -> [(&'static str, u64); 17] {
+fn limits(stats: &Stats) -> [(&'static str, u64); 18] {
     [
         ("connect_failed", stats.connect_failed),
         ("refused_full", stats.refused_full),
@@ -115,6 +115,7 @@ fn limits(stats: &Stats) -> [(&'static str, u64); 17] {
         ("read_budget", stats.read_budget),
         ("write_budget", stats.write_budget),
         ("frame_budget", stats.frame_budget),
+        ("share_budget", stats.share_budget),
         ("job_budget", stats.job_budget),
         ("timer_budget", stats.timer_budget),
         ("output_full", stats.output_full),

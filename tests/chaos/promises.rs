@@ -55,10 +55,13 @@ pub fn ask(reactor: &mut World, before: &Before) {
     jobs_are_run(reactor, before);
     connects_are_few(reactor, before);
     let config = reactor.hub().config().clone();
-    let cut_short = reactor.hub().stats().timer_budget > before.stats.timer_budget;
+    let stats = reactor.hub().stats();
+    let cut_short = stats.timer_budget > before.stats.timer_budget;
+    // Not everyone in the queue had a turn.
+    let short = stats.share_budget > before.stats.share_budget;
     let (now, stopping) = (reactor.hub().now(), reactor.hub().is_stopping());
     // In the same millisecond it is not looked at again.
-    let counts = cut_short || now >= before.turn + MS;
+    let counts = !short && (cut_short || now >= before.turn + MS);
     let server = reactor.protocol();
     assert!(server.tick_by.is_none_or(|by| by > now), "no tick, and it was due");
     let known: Vec<_> = server.known().collect();
@@ -73,7 +76,7 @@ pub fn ask(reactor: &mut World, before: &Before) {
         }
         account.is_on_time(&config, now, counts);
         account.is_told_of_room(full, unsent, config.output_low);
-        account.is_offered_again(full);
+        account.is_offered_again(full, short);
         if stopping {
             account.is_told_to_stop(unsent, now);
         }
@@ -135,14 +138,15 @@ impl Account {
         assert!(deaf || !self.full || full, "{} has room, and was not told", self.id);
     }
 
-    /// Within two turns from when it may be offered something.
-    fn is_offered_again(&mut self, full: bool) {
+    /// Within two turns from when it may be offered something, those not counted that were too short
+    /// for all.
+    fn is_offered_again(&mut self, full: bool, short: bool) {
         let blocked = self.paused || full && !self.both_ways;
         if self.left == 0 || self.closing || self.whole.is_some() {
             self.owed = None;
         }
         if let Some(turns) = &mut self.owed {
-            *turns = if blocked { 0 } else { *turns + 1 };
+            *turns = if blocked { 0 } else { *turns + u32::from(!short) };
             assert!(*turns <= 2, "{} could take what is left, and is not asked", self.id);
         }
     }
