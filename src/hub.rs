@@ -18,6 +18,7 @@ use crate::{
         Conn, DELAY_MAX, Ours, Patience, Reason, Stamp, State, ms_between, stamp, stamp_now,
         whole_ms,
     },
+    hot::Hot,
     layer::{Layer, Layered},
     stats::Stats,
     timers::Timers,
@@ -95,33 +96,8 @@ pub(crate) struct Dial {
     pub(crate) source: Option<IpAddr>,
 }
 
-/// The connection being served gathers its reply here rather than in a buffer of its own: most
-/// replies are taken by the kernel at once and never need one.
-#[derive(Default)]
-pub(crate) struct Hot {
-    pub(crate) slot: Option<u32>,
-    pub(crate) bytes: Vec<u8>,
-}
-
 /// Payloads up to this many bytes are copied rather than shared.
 const SHARED_MIN: usize = 64;
-
-impl Hot {
-    /// One long reply must not keep its memory for ever.
-    const KEEP_MAX: usize = 256 << 10;
-
-    fn consume(&mut self, n: usize) {
-        match n == self.bytes.len() {
-            true => self.clear(),
-            false => drop(self.bytes.drain(..n)),
-        }
-    }
-
-    fn clear(&mut self) {
-        self.bytes.clear();
-        self.bytes.shrink_to(Self::KEEP_MAX);
-    }
-}
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Stopping {
@@ -574,7 +550,7 @@ impl Hub {
         assert_eq!(weight, self.weights.total());
         assert_eq!(long, self.long_addrs.len(), "addresses of nobody");
         assert_eq!(counted, self.per_ip.values().sum::<u32>(), "counts of nobody");
-        assert!(self.hot.slot.is_none() && self.hot.bytes.is_empty(), "a reply has no owner");
+        assert!(self.hot.slot.is_none() && self.hot.is_empty(), "a reply has no owner");
         let born = self.stats.accepted + self.stats.connected + self.stats.connect_failed;
         assert!(self.stats.released <= born, "more ends than beginnings");
     }
@@ -593,15 +569,13 @@ impl Hub {
     /// Bytes of `slot` that have not left.
     #[inline]
     pub(crate) fn unsent(&self, slot: u32) -> usize {
-        self.conns[slot as usize].unsent() + self.hot_bytes(slot).len()
+        let hot = if self.is_hot(slot) { self.hot.len() } else { 0 };
+        self.conns[slot as usize].unsent() + hot
     }
 
     #[inline]
-    fn hot_bytes(&self, slot: u32) -> &[u8] {
-        match self.hot.slot == Some(slot) {
-            true => &self.hot.bytes,
-            false => &[],
-        }
+    fn is_hot(&self, slot: u32) -> bool {
+        self.hot.slot == Some(slot)
     }
 
     /// Output was above the high watermark, and has fallen to the low one.
@@ -639,8 +613,8 @@ impl Hub {
     }
 
     pub(crate) fn push_output(&mut self, slot: u32, bytes: &[u8]) {
-        if self.hot.slot == Some(slot) && !self.conns[slot as usize].has_unsent() {
-            self.hot.bytes.extend_from_slice(bytes);
+        if self.is_hot(slot) && !self.conns[slot as usize].has_unsent() {
+            self.hot.push(bytes);
         } else {
             self.hold(slot, |held, pool| held.output.push(bytes, pool));
             self.touch(slot);
@@ -648,32 +622,38 @@ impl Hub {
     }
 
     pub(crate) fn push_shared(&mut self, slot: u32, payload: &std::sync::Arc<[u8]>) {
-        // To keep a place for so little would cost more than to copy it.
-        if payload.len() <= SHARED_MIN {
+        // To keep a place for so little would cost more than to copy it; and what goes before it
+        // cannot be moved while it lies in a callback's hands.
+        if payload.len() <= SHARED_MIN || self.is_hot(slot) && self.hot.is_lent() {
             return self.push_output(slot, payload);
         }
         // What was sent before goes before.
-        self.park_hot(slot);
+        self.park_hot(slot, &[]);
         self.hold(slot, |held, _| held.output.push_shared(payload.clone()));
         self.touch(slot);
     }
 
     /// The reply is no longer hot: what the kernel did not take of it moves to the connection's own
     /// buffer, and so does whatever is sent from here on. Nothing may stay behind in the shared
-    /// buffer, or the next connection would send it as its own.
+    /// buffer, or the next connection would send it as its own. `read` is the read buffer.
     #[inline]
-    pub(crate) fn park_hot(&mut self, slot: u32) {
-        if self.hot.slot != Some(slot) {
-            return;
+    pub(crate) fn park_hot(&mut self, slot: u32, read: &[u8]) {
+        if self.is_hot(slot) {
+            self.hot.slot = None;
+            if !self.hot.is_empty() {
+                self.keep_hot(slot, read);
+            }
         }
-        self.hot.slot = None;
-        if self.hot.bytes.is_empty() {
-            return;
-        }
-        let bytes = std::mem::take(&mut self.hot.bytes);
-        self.hold(slot, |held, pool| held.output.push(&bytes, pool));
-        self.hot.bytes = bytes;
-        self.hot.clear();
+    }
+
+    #[cold]
+    fn keep_hot(&mut self, slot: u32, read: &[u8]) {
+        let mut hot = std::mem::take(&mut self.hot);
+        self.hold(slot, |held, pool| {
+            hot.parts(read).into_iter().for_each(|part| held.output.push(part, pool));
+        });
+        hot.clear();
+        self.hot = hot;
     }
 
     /// Change what a connection holds; lend it storage for that, take back what became empty, keep
@@ -730,9 +710,14 @@ impl Hub {
     }
 
     /// Show `write` the bytes that should leave next, as slices of at most `write_max` bytes
-    /// together; not at all if there are none.
+    /// together; not at all if there are none. `read` is the read buffer.
     #[inline]
-    pub(crate) fn front<R>(&self, slot: u32, write: impl FnOnce(&[IoSlice<'_>]) -> R) -> Option<R> {
+    pub(crate) fn front<R>(
+        &self,
+        slot: u32,
+        read: &[u8],
+        write: impl FnOnce(&[IoSlice<'_>]) -> R,
+    ) -> Option<R> {
         let max = self.config.write_max;
         let conn = &self.conns[slot as usize];
         let single = match &conn.held {
@@ -744,10 +729,11 @@ impl Hub {
                 let used = held.output.front(&mut slices, max);
                 return Some(write(&slices[..used]));
             }
-            _ => self.hot_bytes(slot),
+            _ if self.is_hot(slot) => return self.hot.front(read, max, write),
+            _ => return None,
         };
         let single = &single[..single.len().min(max)];
-        (!single.is_empty()).then(|| write(&[IoSlice::new(single)]))
+        Some(write(&[IoSlice::new(single)]))
     }
 
     /// Slices in one vectored write.
@@ -756,7 +742,7 @@ impl Hub {
     /// Something waits to be written, or our half to be ended.
     #[inline]
     pub(crate) fn wants_flush(&self, slot: u32) -> bool {
-        !self.hot_bytes(slot).is_empty() || self.conns[slot as usize].wants_write()
+        self.is_hot(slot) && !self.hot.is_empty() || self.conns[slot as usize].wants_write()
     }
 
     /// The kernel took `n` bytes of those.

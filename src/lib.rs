@@ -52,6 +52,7 @@ pub mod codec;
 mod config;
 mod conn;
 mod handle;
+mod hot;
 mod hub;
 mod input;
 mod layer;

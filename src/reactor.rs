@@ -956,7 +956,9 @@ impl<P: Protocol, N: Net> Reactor<P, N> {
         let mut input = Input::with_budget(bytes, scanned, hub.config.frames_max);
         let mut result = Ok(());
         if !bytes.is_empty() {
+            hub.hot.show(fresh);
             result = protocol.data(&mut Peer::new(hub, id), session, &mut input);
+            hub.hot.shown();
             hub.took(What::Data, id, || net.now());
         }
         hub.stats.messages += input.messages();
@@ -1041,7 +1043,7 @@ impl<P: Protocol, N: Net> Reactor<P, N> {
         let up = self.hub.conns[slot as usize].state == State::Up;
         match up && self.hub.wants_flush(slot) {
             true => self.flush_up(slot),
-            false => self.hub.park_hot(slot),
+            false => self.hub.park_hot(slot, &self.scratch),
         }
     }
 
@@ -1050,7 +1052,7 @@ impl<P: Protocol, N: Net> Reactor<P, N> {
             return self.fault(slot, fault);
         }
         self.write(slot);
-        self.hub.park_hot(slot);
+        self.hub.park_hot(slot, &self.scratch);
 
         if self.hub.has_room_again(slot) {
             let conn = &mut self.hub.conns[slot as usize];
@@ -1065,12 +1067,12 @@ impl<P: Protocol, N: Net> Reactor<P, N> {
     }
 
     fn write(&mut self, slot: u32) {
-        let Self { hub, net, streams, .. } = self;
+        let Self { hub, net, streams, scratch, .. } = self;
         let Some(stream) = &mut streams[slot as usize] else { return };
         if !hub.conns[slot as usize].writable() {
             return;
         }
-        let written = hub.front(slot, |slices| {
+        let written = hub.front(slot, scratch, |slices| {
             let size: usize = slices.iter().map(|slice| slice.len()).sum();
             (size, net.write(stream, slices))
         });
@@ -1157,12 +1159,12 @@ impl<P: Protocol, N: Net> Reactor<P, N> {
     /// The protocol gave up on this connection. What it said before that gets one write, whatever
     /// comes of it: the fault stays the reason.
     fn fault(&mut self, slot: u32, fault: Fault) {
-        let Self { hub, net, streams, .. } = self;
+        let Self { hub, net, streams, scratch, .. } = self;
         if let Some(stream) = &mut streams[slot as usize]
             && hub.conns[slot as usize].state == State::Up
             && hub.seal(slot).is_ok()
         {
-            if let Some(result) = hub.front(slot, |slices| net.write(stream, slices)) {
+            if let Some(result) = hub.front(slot, scratch, |slices| net.write(stream, slices)) {
                 hub.was_written(slot, &result);
                 hub.stats.bytes_out += result.unwrap_or(0) as u64;
             }

@@ -13,7 +13,7 @@ use charkh::{
     Config, ConnId, Hub, Input, Layer, Peer, Protocol, Reactor, Reason, Result, WhenFull,
     net::{Net, Sim},
 };
-use common::{MS, Script, on_data, read_all, settle, world};
+use common::{MS, Script, on_data, pattern, read_all, settle, world};
 
 fn elapsed_to_done<P: Protocol>(reactor: &mut Reactor<P, Sim>) -> Duration {
     let start = reactor.net().now();
@@ -514,4 +514,39 @@ fn what_waits_for_a_handshake_is_not_lost_to_close_on_real_sockets() {
         String::from_utf8_lossy(&got),
         diary.lines()
     );
+}
+
+/// What is echoed leaves from where it was read; what follows it stays behind it, however little the
+/// kernel takes at once.
+#[test]
+fn a_reply_that_begins_with_what_was_read_is_in_order() {
+    for seed in 0..100 {
+        let said = Arc::new(Mutex::new(Vec::new()));
+        let (keeps, shared) = (said.clone(), Arc::from([b's'; 200]));
+        let script = on_data(move |peer, input| {
+            let first = &b"<"[..input.len() % 2];
+            let read = input.take_all();
+            peer.send(first);
+            peer.send(read);
+            peer.send_shared(&shared);
+            peer.send(b">");
+            keeps.lock().unwrap().extend([first, read, &shared, b">"].concat());
+            Ok(())
+        });
+        let config = Config { write_stall: None, ..Config::default() };
+        let mut reactor = world(script, seed, config);
+        let client = reactor.net().client();
+        settle(&mut reactor);
+        for size in [3000, 1023, 1024, 1025, 4001] {
+            reactor.net().set_window(client, 700);
+            reactor.net().send(client, &pattern(size, seed as usize));
+            reactor.net().deliver_all();
+            let got = read_all(&mut reactor, client);
+            let said = std::mem::take(&mut *said.lock().unwrap());
+            assert!(got == said && got.len() > size + 200, "seed {seed}, {size} bytes");
+        }
+        reactor.net().finish_client(client);
+        settle(&mut reactor);
+        assert_eq!((reactor.hub().len(), reactor.hub().stats().memory), (0, 0));
+    }
 }

@@ -19,9 +19,9 @@ use std::{
 use charkh::{
     Config, ConnId, Escaped, Handle, Input, Peer, Reactor, Result, WhenFull,
     codec::{Decode, Delimited, LengthPrefixed, Lines, Status, Width},
-    net::{Event, Faults, Net, Os, Sim, SocketOptions, Token, Wake, sim},
+    net::{Clock, Event, Faults, Net, Os, Sim, SocketOptions, Token, Wake, sim},
 };
-use common::{Echo, MS, Script, on_data, pattern, settle, swallow, world};
+use common::{Echo, MS, Script, on_data, pattern, read_all, settle, swallow, world};
 
 // --- what is logged ---
 
@@ -455,6 +455,102 @@ fn whoever_is_not_done_waits_behind_the_others() {
         let got = clients.map(|client| reactor.net().receive(client).len());
         assert_eq!(got, [10; 3]);
     }
+}
+
+const US: Duration = Duration::from_micros(1);
+
+/// Echo; a callback takes 40 ns for each byte, as a read and a write of so much do.
+fn echo_takes_time() -> (Script, Arc<Mutex<Option<Clock>>>) {
+    let clock = Arc::new(Mutex::new(None::<Clock>));
+    let passes = clock.clone();
+    let script = on_data(move |peer, input| {
+        let bytes = input.take_all();
+        peer.send(bytes);
+        let took = Duration::from_nanos(40 * bytes.len() as u64);
+        passes.lock().unwrap().as_ref().unwrap().advance(took);
+        Ok(())
+    });
+    (script, clock)
+}
+
+#[test]
+fn case_053_whoever_asks_for_little_waits_for_one_of_sixteen_who_pipeline_without_pause() {
+    let (script, clock) = echo_takes_time();
+    let mut reactor = world(script, 1, Config { read_max: 1000, ..Config::default() });
+    *clock.lock().unwrap() = Some(reactor.net().clock());
+    let flooders = [(); 16].map(|()| reactor.net().client());
+    let polite = reactor.net().client();
+    settle(&mut reactor);
+    flooders.iter().for_each(|&client| reactor.net().send(client, &pattern(30_000, 0)));
+    reactor.net().deliver_all();
+    // At first all are told of together.
+    reactor.turn().unwrap();
+    reactor.hub().take_longest_turn();
+    for round in 0..200 {
+        reactor.net().send(polite, b"x");
+        reactor.net().deliver_all();
+        reactor.turn().unwrap();
+        assert_eq!(reactor.net().receive(polite), b"x", "round {round}");
+    }
+    assert!(reactor.hub().take_longest_turn() < 2 * 40 * US);
+    assert!(reactor.hub().stats().share_budget >= 199);
+    // One after the other, none is forgotten.
+    let got = flooders.map(|client| reactor.net().receive(client).len());
+    assert_eq!(got.iter().sum::<usize>(), (16 + 200) * 1000);
+    assert!(got.iter().all(|&got| got == 13_000 || got == 14_000), "{got:?}");
+    for client in flooders {
+        assert!(read_all(&mut reactor, client).ends_with(&pattern(30_000, 0)[29_000..]));
+    }
+}
+
+#[test]
+fn many_who_ask_for_little_leave_half_of_the_time_to_those_who_ask_for_much() {
+    let (script, clock) = echo_takes_time();
+    let mut reactor = world(script, 1, Config { read_max: 1000, ..Config::default() });
+    *clock.lock().unwrap() = Some(reactor.net().clock());
+    let flooders = [(); 4].map(|()| reactor.net().client());
+    let polite = [(); 5].map(|()| reactor.net().client());
+    settle(&mut reactor);
+    flooders.iter().for_each(|&client| reactor.net().send(client, &[0; 20_000]));
+    reactor.net().deliver_all();
+    reactor.turn().unwrap();
+    for _ in 0..10 {
+        // 5 of 20 us, then 3 of 40 us: the third begins before those 100 us are over.
+        polite.iter().for_each(|&client| reactor.net().send(client, &[0; 500]));
+        reactor.net().deliver_all();
+        let before = reactor.hub().stats().bytes_in;
+        reactor.turn().unwrap();
+        assert_eq!(reactor.hub().stats().bytes_in - before, 5 * 500 + 3 * 1000);
+    }
+}
+
+#[test]
+fn whoever_had_much_in_its_last_turn_is_served_after_the_others() {
+    // Of 64 KiB with what is answered, or a little less.
+    let [much, less] = [32_768, 32_767];
+    let first_of = |seed, size| {
+        let order = Arc::new(Mutex::new(Vec::new()));
+        let noted = order.clone();
+        let script = on_data(move |peer, input| {
+            noted.lock().unwrap().push(input.len());
+            peer.send(input.take_all());
+            Ok(())
+        });
+        let mut reactor = world(script, seed, Config::default());
+        let [large, small] = [(); 2].map(|()| reactor.net().client());
+        settle(&mut reactor);
+        for bytes in [&[0; 1][..], &[0; 2]] {
+            reactor.net().send(large, &pattern(size, 0));
+            reactor.net().send(small, bytes);
+            reactor.net().deliver_all();
+            settle(&mut reactor);
+            assert_eq!(reactor.net().receive(large).len(), size);
+        }
+        // Whoever comes first in the second round.
+        order.lock().unwrap()[2]
+    };
+    assert!((0..50).all(|seed| first_of(seed, much) == 2));
+    assert!((0..50).any(|seed| first_of(seed, less) == less));
 }
 
 // --- closed inside a callback ---
