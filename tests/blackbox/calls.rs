@@ -1,7 +1,7 @@
 //! What the server asks of the kernel, as `strace` counts it.
-use std::{collections::BTreeMap, io::Write, process::Command};
+use std::{collections::BTreeMap, io::Write, net::TcpStream, process::Command};
 
-use crate::support::{Running, Server, connect, echo, is_without, read, until_equal};
+use crate::support::{Running, Server, connect, is_without, read};
 
 const CONNECTIONS: u32 = 1000;
 const ROUNDS: u32 = 10;
@@ -27,16 +27,6 @@ impl Strace {
         attached.then_some(Self(strace))
     }
 
-    /// While it stands still, so does whom it watches at the next call.
-    fn stop(&self) {
-        self.0.signal("STOP");
-        until_equal("state of strace", "T".into(), || self.0.state());
-    }
-
-    fn go_on(&self) {
-        self.0.signal("CONT");
-    }
-
     /// How often each was called.
     fn detach(mut self) -> BTreeMap<String, u32> {
         self.0.signal("INT");
@@ -50,8 +40,19 @@ impl Strace {
     }
 }
 
-/// At depth 1: each client has one request under way. `strace` stands still while they speak, and
-/// with it the server, which then finds all of them waiting, whoever is quicker on this machine.
+/// Each of them says something while `stop` has stopped the server, which then finds all of them
+/// waiting, whoever is quicker on this machine; and each hears it again.
+fn exchange(clients: &mut [TcpStream], stop: impl FnOnce(), go_on: impl FnOnce()) {
+    stop();
+    for client in &mut *clients {
+        client.write_all(&[b'x'; 64]).unwrap();
+    }
+    go_on();
+    for client in clients {
+        assert_eq!(read(client, 64), [b'x'; 64]);
+    }
+}
+
 #[test]
 fn two_calls_for_each_request_and_none_besides() {
     if is_without("strace") {
@@ -60,20 +61,16 @@ fn two_calls_for_each_request_and_none_besides() {
     // A turn that is watched is slow, and to say so in the log would be a call.
     let server = Server::new("--protocol echo --slow-turn 1h");
     let mut clients: Vec<_> = (0..CONNECTIONS).map(|_| connect(server.addr)).collect();
-    for client in &mut clients {
-        echo(client, b"hello");
-    }
+    // Before it is watched all are accepted, and have had work at once: no table has to grow later.
+    exchange(&mut clients, || (), || ());
+    exchange(&mut clients, || server.running.halt(), || server.running.signal("CONT"));
     let Some(strace) = Strace::attach(server.running.pid()) else { return };
     for _ in 0..ROUNDS {
-        strace.stop();
-        for client in &mut clients {
-            client.write_all(&[b'x'; 64]).unwrap();
-        }
-        strace.go_on();
-        for client in &mut clients {
-            assert_eq!(read(client, 64), [b'x'; 64]);
-        }
+        // Whom it watches stands still at its next call.
+        exchange(&mut clients, || strace.0.halt(), || strace.0.signal("CONT"));
     }
+    // Its last call is counted when it has returned.
+    server.running.until_asleep();
     let mut calls = strace.detach();
     println!("{calls:?}");
     let waits = calls.remove(WAIT).unwrap_or(0);

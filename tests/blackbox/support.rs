@@ -519,6 +519,17 @@ mod linux {
             self.stat().swap_remove(0)
         }
 
+        /// It stands still, until it is sent the signal `CONT`.
+        pub(crate) fn halt(&self) {
+            self.signal("STOP");
+            until_equal("state of the program", "T".into(), || self.state());
+        }
+
+        /// What it had to do is done.
+        pub(crate) fn until_asleep(&self) {
+            until_equal("state of the program", "S".into(), || self.state());
+        }
+
         /// Hundredths of a second that it has worked.
         pub(crate) fn ticks(&self) -> u64 {
             let stat = self.stat();
@@ -537,7 +548,7 @@ mod linux {
         /// Nothing at all happens, so it must not wake: no timer, no system call, no instruction.
         /// The kernel counts, so that no noise can be taken for work.
         pub(crate) fn assert_sleeps(&self) {
-            until_equal("state of the server", "S".into(), || self.state());
+            self.until_asleep();
             let before = self.switches();
             assert!(before > 0, "the kernel does not count");
             thread::sleep(Duration::from_secs(1));
