@@ -656,6 +656,7 @@ fn is_root(path: &str) -> bool {
         ["src", name] => name == "lib.rs" || name == "main.rs",
         ["tests" | "benches" | "examples", _] => true,
         ["tests" | "benches" | "examples", _, name] => name == "main.rs",
+        ["benches", _, "src", name] => name == "main.rs",
         ["fuzz", "src", "lib.rs"] | ["fuzz", "targets", _] => true,
         _ => false,
     }

@@ -6,6 +6,8 @@
 
 mod support;
 
+#[cfg(target_os = "linux")]
+mod calls;
 mod chat;
 mod deadlines;
 mod limits;

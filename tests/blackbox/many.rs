@@ -56,7 +56,7 @@ fn case_064_fifteen_thousand_at_once_cost_little_and_leave_nothing() {
     let most = if cfg!(debug_assertions) { 200.0 } else { 80.0 };
     assert!(each <= most || !memory_is_its_own(), "{each:.1} bytes for each idle connection");
 
-    server.running.assert_rests();
+    server.running.assert_sleeps();
     exchange(&mut clients, 1);
     exchange(&mut clients, 2);
 

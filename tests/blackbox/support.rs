@@ -234,13 +234,13 @@ pub(crate) fn python(script: &str, args: &[&str]) -> Command {
     command
 }
 
-/// Whoever has a Rust toolchain and nothing else does without the tests that need Python; where it
-/// is decided what lands (`CI` is set) they are not to be done without.
-pub(crate) fn is_without_python() -> bool {
-    let there = Command::new("python3").arg("--version").output().is_ok();
-    assert!(there || std::env::var_os("CI").is_none(), "python3 is not installed");
+/// Whoever has a Rust toolchain and nothing else does without the tests that need this program;
+/// where it is decided what lands (`CI` is set) they are not to be done without.
+pub(crate) fn is_without(program: &str) -> bool {
+    let there = Command::new(program).arg("--version").output().is_ok();
+    assert!(there || std::env::var_os("CI").is_none(), "{program} is not installed");
     if !there {
-        eprintln!("not tested: python3 is not installed");
+        eprintln!("not tested: {program} is not installed");
     }
     !there
 }
@@ -506,12 +506,53 @@ mod linux {
             memory_of(self.pid())
         }
 
-        /// Hundredths of a second that it has worked.
-        pub(crate) fn ticks(&self) -> u64 {
+        /// What follows its name in `/proc/PID/stat`.
+        fn stat(&self) -> Vec<String> {
             let stat = fs::read_to_string(format!("/proc/{}/stat", self.pid())).unwrap();
             // The name may hold anything, but it is in brackets.
-            let fields: Vec<&str> = stat.rsplit_once(')').unwrap().1.split_whitespace().collect();
-            fields[11].parse::<u64>().unwrap() + fields[12].parse::<u64>().unwrap()
+            let fields = stat.rsplit_once(')').unwrap().1.split_whitespace();
+            fields.map(String::from).collect()
+        }
+
+        /// `R` if it runs or would, `S` if it sleeps, `T` if it was stopped.
+        pub(crate) fn state(&self) -> String {
+            self.stat().swap_remove(0)
+        }
+
+        /// It stands still, until it is sent the signal `CONT`.
+        pub(crate) fn halt(&self) {
+            self.signal("STOP");
+            until_equal("state of the program", "T".into(), || self.state());
+        }
+
+        /// What it had to do is done.
+        pub(crate) fn until_asleep(&self) {
+            until_equal("state of the program", "S".into(), || self.state());
+        }
+
+        /// Hundredths of a second that it has worked.
+        pub(crate) fn ticks(&self) -> u64 {
+            let stat = self.stat();
+            stat[11].parse::<u64>().unwrap() + stat[12].parse::<u64>().unwrap()
+        }
+
+        /// How often it left a processor, all its threads together: each waking is one more.
+        fn switches(&self) -> u64 {
+            let threads = fs::read_dir(format!("/proc/{}/task", self.pid())).unwrap();
+            let statuses = threads.map(|thread| thread.unwrap().path().join("status"));
+            let text: String = statuses.map(|status| fs::read_to_string(status).unwrap()).collect();
+            let counts = text.lines().filter_map(|line| line.split_once("ctxt_switches:"));
+            counts.map(|(_, count)| count.trim().parse::<u64>().unwrap()).sum()
+        }
+
+        /// Nothing at all happens, so it must not wake: no timer, no system call, no instruction.
+        /// The kernel counts, so that no noise can be taken for work.
+        pub(crate) fn assert_sleeps(&self) {
+            self.until_asleep();
+            let before = self.switches();
+            assert!(before > 0, "the kernel does not count");
+            thread::sleep(Duration::from_secs(1));
+            assert_eq!(self.switches() - before, 0, "it woke so often in an idle second");
         }
 
         /// Nothing useful arrives, so it must not work. This is the one thing that only a look

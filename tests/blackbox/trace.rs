@@ -1,7 +1,7 @@
 //! `--trace`: the file is whole whenever anybody looks, and nobody waits for it.
 use std::{fs, path::Path, process::Command};
 
-use crate::support::{Pattern, Server, charkh, echo, is_without_python, python, run, scratch};
+use crate::support::{Pattern, Server, charkh, echo, is_without, python, run, scratch};
 
 /// What any reader of such files would stumble over; and one line of what there is.
 const LOOK: &str = r#"
@@ -37,7 +37,7 @@ print(other["lost"] > 0, len(tracks), kinds["accept"], kinds["data()"], kinds["r
 fn look(path: &Path) -> Option<String> {
     let text = fs::read_to_string(path).unwrap();
     assert!(text.starts_with("{\"displayTimeUnit\"") && text.ends_with("]}\n"), "it is torn");
-    if is_without_python() {
+    if is_without("python3") {
         return None;
     }
     let said = run(&mut python(LOOK, &[path.to_str().unwrap()]), b"");

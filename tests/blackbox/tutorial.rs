@@ -6,7 +6,7 @@ use std::{
 };
 
 use crate::support::{
-    BINARY, Running, Server, address_in, is_without_python, python, read, read_to_end, run,
+    BINARY, Running, Server, address_in, is_without, python, read, read_to_end, run,
 };
 
 const CLIENT: &str = r#"
@@ -36,7 +36,7 @@ s.close()
 
 #[test]
 fn the_classic_client_is_greeted() {
-    if is_without_python() {
+    if is_without("python3") {
         return;
     }
     let server = Server::new("");
@@ -59,7 +59,7 @@ fn the_classic_client_is_greeted() {
 
 #[test]
 fn the_classic_server_is_understood() {
-    if is_without_python() {
+    if is_without("python3") {
         return;
     }
     let mut classic = Running::new(&mut python(SERVER, &[]));
