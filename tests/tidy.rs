@@ -18,6 +18,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("net", &[]),
     ("timers", &[]),
     ("trace", &[]),
+    ("trace/delays", &["trace"]),
     ("weights", &[]),
     ("input", &["codec"]),
     ("net/os", &["net"]),
