@@ -168,7 +168,7 @@ pub(super) struct Turns {
 impl Turns {
     /// Go on to the next turn, and read all of it. `false` if there is none.
     pub(super) fn read<'a>(&mut self, records: &mut impl Iterator<Item = &'a Record>) -> bool {
-        let end_of_last = self.record.take().map(|turn| turn.at);
+        let end_of_last = self.record.take().map_or(0, |turn| turn.at);
         self.number += 1;
         self.told.clear();
         self.earlier.clear();
@@ -228,17 +228,21 @@ impl Turns {
     }
 
     /// All of its records are known.
-    fn end(&mut self, end_of_last: Option<u64>) {
+    fn end(&mut self, end_of_last: u64) {
         if let Some(turn) = self.record {
             // Of the oldest turn a part may be lost, and with it whoever was served then.
             if self.number > 1 {
                 self.began = turn.span().0;
-                self.stretches.iter_mut().take(1).for_each(|first| first.began = self.began);
+                if let Some(first) = self.stretches.first_mut() {
+                    first.began = self.began;
+                }
             }
-            self.stretches.iter_mut().next_back().into_iter().for_each(|last| last.ended = turn.at);
+            if let Some(last) = self.stretches.last_mut() {
+                last.ended = turn.at;
+            }
         }
-        let poll = self.began.saturating_sub(end_of_last.unwrap_or(0));
-        if end_of_last.is_none() || poll > POLL_MAX_NS + TOLD_NS * self.told.len() as u64 {
+        let poll = self.began.saturating_sub(end_of_last);
+        if poll > POLL_MAX_NS + TOLD_NS * self.told.len() as u64 {
             self.earlier.clear(); // it slept: nobody had waited before
         }
         let served = self.told.iter().filter_map(|told| Some((told.from, told.until?)));
@@ -420,6 +424,21 @@ mod tests {
         assert_eq!(tape.delays(), expected);
         let waits: Vec<_> = tape.waits().iter().map(|w| (w.conn.0, w.began, w.at_most)).collect();
         assert_eq!(waits, [(9, 5100, false), (2, 1100, true)]);
+    }
+
+    #[test]
+    fn what_took_no_time_makes_no_wait_longer() {
+        let mut tape = Tape::new();
+        tape.begin(0, &[]);
+        tape.visit(1, 100);
+        tape.visit(2, 100);
+        tape.end(0, 100);
+        tape.begin(100, &[1]);
+        tape.visit(9, 200);
+        tape.visit(1, 300);
+        tape.end(100, 300);
+        assert_eq!(tape.delays(), [line("#9.1", 1, [100, 100, 100])]);
+        assert!(!tape.waits()[0].at_most);
     }
 
     #[test]
