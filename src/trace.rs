@@ -38,10 +38,22 @@
 //! trace.write_chrome(std::io::sink())?; // or a file, for https://ui.perfetto.dev
 //! # std::io::Result::Ok(())
 //! ```
-use std::{collections::BTreeSet, fmt, io, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt, io,
+    time::Duration,
+};
+
+mod delays;
+
+pub use delays::{Delay, Who};
+use delays::{Delays, Turns, Wait};
 
 /// After a read the clock is read no more often than this: a thousandth of the time.
 const MARK_EVERY_NS: u64 = 50_000;
+
+/// Who waits less is not shown in a file: some three short requests.
+const WAIT_MIN_NS: u64 = 20_000;
 
 /// Records that are hashed together.
 #[cfg(feature = "sim")]
@@ -312,15 +324,74 @@ impl Trace {
         !self.ring.is_empty()
     }
 
+    /// Who was served while others waited, and how long they waited for it: what cost the others
+    /// most comes first. Costs a look at each record.
+    ///
+    /// A connection waits for those who are served before it in its turn: that is
+    /// [`sure`](Delay::sure). It may have become ready in the turn before, and nobody was told: if
+    /// the loop did not sleep in between (the time between them is all that says so), it counts as
+    /// ready since its own last visit or the beginning of that turn, and
+    /// [`total`](Delay::total) is an upper bound. Who was told of and not served in the same turn
+    /// does not count, nor does waiting for what the kernel or the protocol does elsewhere. Where a
+    /// time is not [exact](Record::is_exact), a write counts for whoever was served after it.
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use charkh::{Config, Input, Peer, Protocol, Reactor, Result, net::{Clock, Net, Sim}};
+    /// use charkh::trace::Who;
+    ///
+    /// struct Slow(Clock);
+    /// # impl Protocol for Slow {
+    /// #     type Session = ();
+    /// #     fn open(&mut self, _: &mut Peer) {}
+    /// // A byte takes a millisecond.
+    /// fn data(&mut self, _: &mut Peer, _: &mut (), input: &mut Input) -> Result {
+    ///     self.0.advance(Duration::from_millis(input.take_all().len() as u64));
+    ///     Ok(())
+    /// }
+    /// # }
+    /// # let net = Sim::new(1);
+    /// # let config = Config { trace: 1000, ..Config::default() };
+    /// # let mut reactor = Reactor::with(Slow(net.clock()), net, config)?;
+    /// # reactor.listen("127.0.0.1:1")?;
+    /// # let clients: Vec<_> = (0..3).map(|_| reactor.net().client()).collect();
+    /// # while reactor.turn().is_ok() {}
+    /// // Of three that are ready together, the first says "slowly", the others say nothing.
+    /// # reactor.net().send(clients[0], b"slowly");
+    /// # reactor.net().deliver_all();
+    /// # clients[1..].iter().for_each(|&quiet| reactor.net().finish_client(quiet));
+    /// # reactor.net().deliver_all();
+    /// # while reactor.turn().is_ok() {}
+    /// let delays = reactor.hub().trace().delays();
+    /// assert_eq!(delays[0].who, Who::Conn(0, 1));
+    /// assert_eq!((delays[0].others, delays[0].longest.as_millis()), (2, 6));
+    /// assert_eq!((delays[0].total.as_millis(), delays[0].sure.as_millis()), (12, 12));
+    /// # std::io::Result::Ok(())
+    /// ```
+    pub fn delays(&self) -> Vec<Delay> {
+        let (mut turns, mut records) = (Turns::default(), self.iter());
+        let mut delays = Delays::default();
+        while turns.read(&mut records) {
+            turns.add_to(&mut delays);
+        }
+        delays.sorted()
+    }
+
     /// In the format of Chrome's traces, which <https://ui.perfetto.dev> opens: turns with the
     /// callbacks in them on one track, and a track for each connection. Of a connection that is
     /// older than the oldest record the track begins with its first; one that is not closed ends
     /// with the last of all; both say so. Some 150 bytes a record.
     ///
+    /// Where one had to wait for others, as [`delays`](Trace::delays) counts it, its track says
+    /// `waited`, and for whom longest (`for`), for how many microseconds of it (`for_us`), and
+    /// whether it may have become ready later than that (`at_most`). Waits of less than 20
+    /// microseconds are left out: they are many, and tell little.
+    ///
     /// # Errors
     /// Those of `to`, which should have a buffer.
     pub fn write_chrome(&self, to: impl io::Write) -> io::Result<()> {
-        Chrome { to, reasons: self.reasons, tracks: BTreeSet::new() }.write(self)
+        let (tracks, waits, waiting) = Default::default();
+        Chrome { to, reasons: self.reasons, tracks, waits, waiting }.write(self)
     }
 }
 
@@ -461,6 +532,10 @@ struct Chrome<W> {
     reasons: &'static [&'static str],
     /// Connections whose track has begun and not ended: in the order of their names.
     tracks: BTreeSet<(u32, u32)>,
+    /// Of the turn that is written: those that nothing has been said of.
+    waits: BTreeMap<(u32, u32), Wait>,
+    /// Those that have begun, and when each will end.
+    waiting: BTreeMap<(u32, u32), u64>,
 }
 
 impl<W: io::Write> Chrome<W> {
@@ -483,29 +558,40 @@ impl<W: io::Write> Chrome<W> {
         self.to.flush()
     }
 
-    /// The record of a turn is its last; what holds others has to come before them.
+    /// The record of a turn is its last; what holds others has to come before them. So does what
+    /// only those that follow tell of.
     fn turns(&mut self, trace: &Trace) -> io::Result<()> {
-        let (mut records, mut turns) = (trace.iter(), trace.iter());
-        let is_turn = |record: &&Record| record.what == What::Turn;
-        while let Some(turn) = turns.find(is_turn) {
-            self.span(turn)?;
-            for record in records.by_ref().take_while(|record| !is_turn(record)) {
+        let (mut records, mut ahead) = (trace.iter(), trace.iter());
+        let mut turns = Turns::default();
+        while turns.read(&mut ahead) {
+            // One that was asked for in its middle has none.
+            if let Some(turn) = turns.record() {
+                self.span(turn)?;
+            }
+            let long = turns.waits().filter(|wait| wait.took() >= WAIT_MIN_NS);
+            self.waits.extend(long.map(|wait| (wait.conn, wait)));
+            for record in records.by_ref().take_while(|record| record.what != What::Turn) {
                 self.record(record)?;
             }
         }
-        // Asked for in the middle of a turn.
-        records.try_for_each(|record| self.record(record))
+        Ok(())
     }
 
     fn record(&mut self, record: &Record) -> io::Result<()> {
         let what = record.what;
         if let Some(conn) = record.conn() {
+            let wait = if what == What::Ready { self.waits.remove(&conn) } else { None };
             let began = what == What::Accept || what == What::Connect;
             // Of a connection that is closed nothing is shown but the last callback.
             let over = what == What::Closed || what == What::ConnectFailed;
             if !over && self.tracks.insert(conn) {
-                let args = format_args!("\"begins_before\":{}", !began);
-                self.track("b", conn, record.span().0, args)?;
+                let at = wait.map_or(record.span().0, |wait| wait.began);
+                self.track("b", conn, at, format_args!("\"begins_before\":{}", !began))?;
+            }
+            match wait {
+                Some(wait) => self.wait(&wait)?,
+                None if what == What::Ready => {}
+                None => self.end_wait(conn)?,
             }
             match what {
                 _ if what.has_length() => {}
@@ -518,6 +604,22 @@ impl<W: io::Write> Chrome<W> {
             }
         }
         if what.has_length() { self.span(record) } else { Ok(()) }
+    }
+
+    /// Somebody waits; [`end_wait`](Chrome::end_wait) follows.
+    fn wait(&mut self, wait: &Wait) -> io::Result<()> {
+        let Wait { conn, began, ended, longest: (who, took), at_most } = *wait;
+        self.waiting.insert(conn, ended);
+        self.on_track("b", conn, began)?;
+        write!(self.to, "\"name\":\"waited\",\"args\":{{\"for\":\"{who}\",")?;
+        writeln!(self.to, "\"for_us\":{},\"at_most\":{at_most}}}}},", Micros(took))
+    }
+
+    /// It is served, if it waited.
+    fn end_wait(&mut self, conn: (u32, u32)) -> io::Result<()> {
+        let Some(ended) = self.waiting.remove(&conn) else { return Ok(()) };
+        self.on_track("e", conn, ended)?;
+        writeln!(self.to, "\"name\":\"waited\",\"args\":{{}}}},")
     }
 
     /// A turn or a callback.
@@ -777,6 +879,34 @@ mod tests {
             on(&(track("e", new) + "4.500,"), "#4.10", r#""open":true"#),
         ];
         assert_eq!(events, expected);
+    }
+
+    /// The track of one that nothing was known of begins with its waiting.
+    #[test]
+    fn a_chrome_trace_says_who_waited_and_for_whom() {
+        let mut trace = Trace::new(64, NAMES);
+        trace.set_now(ns(1_000));
+        trace.took(What::Data, 3, 9, || ns(21_500));
+        trace.end_turn(ns(1_000));
+        trace.note(What::Ready, 4, 10, 3);
+        trace.note(What::Ready, 3, 9, 3);
+        trace.took(What::Data, 4, 10, || ns(41_499));
+        trace.note(What::Read, 3, 9, 5);
+        trace.end_turn(ns(21_500));
+        let mut text = Vec::new();
+        trace.write_chrome(&mut text).unwrap();
+        let text = String::from_utf8(text).unwrap();
+        let track = text.lines().filter(|line| line.contains("0x40000000a"));
+        let track: Vec<&str> = track.map(|line| line.split_once("\"ts\":").unwrap().1).collect();
+        let expected = [
+            r##"1.000,"name":"#4.10","args":{"begins_before":true}},"##,
+            r##"1.000,"name":"waited","args":{"for":"#3.9","for_us":20.500,"at_most":true}},"##,
+            r#"21.500,"name":"ready","args":{"readable":1,"writable":1,"ending":0,"failed":0}},"#,
+            r#"21.500,"name":"waited","args":{}},"#,
+            r##"41.499,"name":"#4.10","args":{"open":true}},"##,
+        ];
+        assert_eq!(track, expected);
+        assert_eq!(text.matches("waited").count(), 2, "19.999 microseconds are no wait");
     }
 
     #[test]

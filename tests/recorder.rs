@@ -253,6 +253,77 @@ fn off_nothing_is_recorded() {
     assert_eq!(reactor.hub().trace().hash(), 0);
 }
 
+/// The first of three that are told of in one turn is slow; a fourth speaks meanwhile, and nobody
+/// knows until the next.
+#[test]
+fn the_slow_one_is_named_with_exactly_the_time_that_others_waited_for_it() {
+    for seed in 0..20 {
+        let mut reactor = world(Script::default(), seed, recording());
+        let clock = reactor.net().clock();
+        let diary = reactor.protocol().diary.clone();
+        reactor.protocol().data = Box::new(move |peer, input| {
+            input.take_all();
+            let is_first = diary.count("data") == 1;
+            clock.advance(if is_first { 7 * MS } else { 2 * MS });
+            if is_first {
+                diary.note(format!("slow: {}", peer.id()));
+            }
+            Ok(())
+        });
+        let clients: Vec<_> = (0..4).map(|_| reactor.net().client()).collect();
+        settle(&mut reactor);
+        for &client in &clients[1..] {
+            reactor.net().send(client, b"x");
+        }
+        reactor.net().deliver_all();
+        reactor.turn().unwrap();
+        reactor.net().send(clients[0], b"x");
+        reactor.net().deliver_all();
+        reactor.turn().unwrap();
+        let slow = reactor.protocol().diary.lines().into_iter().find(|l| l.starts_with("slow"));
+        let told = reactor.hub().trace().delays();
+        let ms: Vec<_> = told
+            .iter()
+            .map(|d| [d.longest, d.total, d.sure].map(|time| time.as_micros() as f64 / 1e3))
+            .collect();
+        let others: Vec<u64> = told.iter().map(|d| d.others).collect();
+        assert_eq!(format!("slow: {}", told[0].who), slow.unwrap());
+        assert_eq!(others, [3, 2, 1], "seed {seed}");
+        assert_eq!(ms, [[7.0, 21.0, 14.0], [2.0, 4.0, 2.0], [2.0, 2.0, 0.0]], "seed {seed}");
+        let mut text = Vec::new();
+        reactor.hub().trace().write_chrome(&mut text).unwrap();
+        let text = String::from_utf8(text).unwrap();
+        let named = |at_most: bool| {
+            let who = told[0].who;
+            let args = format!("\"for\":\"{who}\",\"for_us\":7000.000,\"at_most\":{at_most}");
+            text.matches(&args).count()
+        };
+        assert_eq!((named(false), named(true)), (2, 1), "seed {seed}");
+    }
+}
+
+#[test]
+fn who_comes_while_the_loop_sleeps_has_not_waited() {
+    let mut reactor = world(Script::default(), 1, recording());
+    let clock = reactor.net().clock();
+    let (data, sleep) = (clock.clone(), clock);
+    reactor.protocol().data = Box::new(move |_, input| {
+        input.take_all();
+        data.advance(7 * MS);
+        Ok(())
+    });
+    let clients = [reactor.net().client(), reactor.net().client()];
+    settle(&mut reactor);
+    for client in clients {
+        reactor.net().send(client, b"x");
+        reactor.net().deliver_all();
+        sleep.advance(MS);
+        reactor.turn().unwrap();
+    }
+    assert_eq!(values(&mut reactor, What::Data), [7_000_000; 2]);
+    assert_eq!(reactor.hub().trace().delays(), []);
+}
+
 /// A world in which much happens, and takes its time.
 fn busy(seed: u64, trace: usize) -> Reactor<Script, Sim> {
     let config = Config { read_max: 40, write_max: 30, idle: Some(MS), trace, ..Config::default() };
@@ -260,7 +331,7 @@ fn busy(seed: u64, trace: usize) -> Reactor<Script, Sim> {
     let [data, eof, stopping] = std::array::from_fn(|_| reactor.net().clock());
     let script = reactor.protocol();
     script.data = Box::new(move |peer, input| {
-        data.advance(Duration::from_nanos(700));
+        data.advance(Duration::from_nanos(if input.len() == 40 { 25_700 } else { 700 }));
         peer.send(input.take_all());
         Ok(())
     });
@@ -369,7 +440,7 @@ fn shown(line: &str) -> Option<Shown<'_>> {
 /// a track begins once, ends once, and nothing of it is outside; times never go back.
 #[test]
 fn a_chrome_trace_is_well_nested_wherever_the_ring_was_cut() {
-    let mut tracks = 0;
+    let (mut tracks, mut waits) = (0, 0);
     for seed in 0..300 {
         let mut reactor = busy(seed, 1 << (seed % 12));
         let mut text = Vec::new();
@@ -392,10 +463,13 @@ fn a_chrome_trace_is_well_nested_wherever_the_ring_was_cut() {
                 "b" => {
                     assert!(open.insert((event.track, event.name)), "seed {seed}");
                     assert!(!over.contains(event.track), "seed {seed}");
+                    waits += u32::from(event.name == "waited");
                 }
                 "e" => {
                     assert!(open.remove(&(event.track, event.name)), "seed {seed}");
-                    over.insert(event.track);
+                    if event.name != "waited" {
+                        over.insert(event.track);
+                    }
                 }
                 phase => {
                     assert_eq!(phase, "n");
@@ -406,5 +480,5 @@ fn a_chrome_trace_is_well_nested_wherever_the_ring_was_cut() {
         assert!(open.is_empty(), "seed {seed}: {open:?}");
         tracks += over.len();
     }
-    assert!(tracks > 1000, "{tracks} are not worth a test");
+    assert!(tracks > 1000 && waits > 100, "{tracks} and {waits} are not worth a test");
 }

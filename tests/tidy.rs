@@ -19,6 +19,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("net", &[]),
     ("timers", &[]),
     ("trace", &[]),
+    ("trace/delays", &["trace"]),
     ("weights", &[]),
     ("input", &["codec"]),
     ("net/os", &["net"]),

@@ -58,7 +58,7 @@ fn serve<P: Protocol>(args: &ServeArgs, protocol: P) -> Result<(), String> {
         stats.bytes_out
     );
     // Not least if the loop failed.
-    let traced = trace.map_or(Ok(()), |file| file.finish(reactor.hub().trace()));
+    let traced = trace.map_or(Ok(()), |file| file.finish(reactor.hub()));
     out.flush();
     result.map_err(|e| format!("the loop cannot go on: {}", reason(&e)))?;
     traced
@@ -82,7 +82,7 @@ fn run_loop<P: Protocol>(
                 Wish::Stop => reactor.hub().stop(),
                 Wish::Reload => info!("SIGHUP: there is nothing to load again"),
                 Wish::Trace => match trace {
-                    Some(file) => file.save(reactor.hub().trace()),
+                    Some(file) => file.save(reactor.hub()),
                     None => info!("SIGUSR2: there is no trace to write, it takes --trace FILE"),
                 },
                 Wish::Report => out.line(report::totals(reactor.hub(), now)),

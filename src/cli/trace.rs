@@ -1,25 +1,33 @@
 //! `--trace`: what the flight recorder remembers, written to a file.
 //!
 //! On SIGUSR2 the loop copies the ring and goes on; a thread makes a file of it, one after the
-//! other. At the end nobody waits, and the program does it itself.
+//! other, and says who delayed the others most. At the end nobody waits, and the program does it
+//! itself.
 use std::{
     fs::{self, File, OpenOptions},
     io::{self, BufWriter},
+    net::SocketAddr,
     path::{Path, PathBuf},
     process,
     sync::mpsc::{self, SyncSender, TrySendError},
     thread::{self, JoinHandle},
 };
 
-use charkh::trace::Trace;
+use charkh::{
+    ConnId, Hub,
+    trace::{Delay, Trace, Who},
+};
 use log::{error, info, warn};
 
 use super::units::words;
 
+/// Lines of those that delayed the others most.
+const DELAYS_SHOWN: usize = 3;
+
 pub(crate) struct TraceFile {
     target: Target,
     /// Room for one that waits while another is written.
-    copies: SyncSender<Trace>,
+    copies: SyncSender<Copied>,
     thread: JoinHandle<()>,
 }
 
@@ -28,11 +36,11 @@ impl TraceFile {
     pub(crate) fn new(path: &Path) -> Result<Self, String> {
         let target = Target { path: path.into() };
         target.try_out().map_err(|e| target.failed(&e))?;
-        let (copies, queue) = mpsc::sync_channel::<Trace>(1);
+        let (copies, queue) = mpsc::sync_channel::<Copied>(1);
         let ours = target.clone();
         let run = move || {
-            for trace in queue {
-                if let Err(e) = ours.write(&trace) {
+            for Copied { trace, open } in queue {
+                if let Err(e) = ours.write(&trace, &open) {
                     error!("{}", ours.failed(&e));
                 }
             }
@@ -43,8 +51,9 @@ impl TraceFile {
     }
 
     /// As it is now, soon.
-    pub(crate) fn save(&self, trace: &Trace) {
-        match self.copies.try_send(trace.clone()) {
+    pub(crate) fn save(&self, hub: &mut Hub) {
+        let copied = Copied { trace: hub.trace().clone(), open: addresses(hub) };
+        match self.copies.try_send(copied) {
             Ok(()) => {}
             Err(TrySendError::Full(_)) => warn!("SIGUSR2: two traces are still being written"),
             Err(TrySendError::Disconnected(_)) => error!("SIGUSR2: nobody writes traces any more"),
@@ -53,13 +62,44 @@ impl TraceFile {
 
     /// For the last time. It is the whole trace, or an error; a second Ctrl-C ends the waiting for
     /// a pipe that nobody reads.
-    pub(crate) fn finish(self, trace: &Trace) -> Result<(), String> {
+    pub(crate) fn finish(self, hub: &mut Hub) -> Result<(), String> {
         let Self { target, copies, thread } = self;
         drop(copies);
         // Should it have panicked, what it wrote is replaced all the same.
         let _ = thread.join();
-        target.write(trace).map_err(|e| target.failed(&e))
+        let open = addresses(hub);
+        target.write(hub.trace(), &open).map_err(|e| target.failed(&e))
     }
+}
+
+/// What a thread needs that has no hub.
+struct Copied {
+    trace: Trace,
+    open: Vec<(ConnId, SocketAddr)>,
+}
+
+/// Of those that are open. The recorder knows numbers only.
+fn addresses(hub: &mut Hub) -> Vec<(ConnId, SocketAddr)> {
+    let ids: Vec<ConnId> = hub.ids().collect();
+    ids.into_iter().filter_map(|id| Some((id, hub.peer(id)?.addr()))).collect()
+}
+
+fn told(delay: &Delay, open: &[(ConnId, SocketAddr)]) -> String {
+    let Delay { who, others, longest, total, sure, .. } = *delay;
+    let name = who.to_string();
+    let who = match who {
+        Who::Conn(..) => match open.iter().find(|(id, _)| id.to_string() == name) {
+            Some((_, addr)) => format!("connection {name} with {addr}"),
+            None => format!("connection {name}"),
+        },
+        Who::Job => "the jobs of other threads".into(),
+        _ => "the protocol's tick".into(),
+    };
+    let times = if others == 1 { "time" } else { "times" };
+    format!(
+        "{who} delayed others {others} {times}, by {longest:.1?} at most, up to {total:.1?} in \
+         all, {sure:.1?} of it for sure"
+    )
 }
 
 #[derive(Clone)]
@@ -68,7 +108,7 @@ struct Target {
 }
 
 impl Target {
-    fn write(&self, trace: &Trace) -> io::Result<()> {
+    fn write(&self, trace: &Trace, open: &[(ConnId, SocketAddr)]) -> io::Result<()> {
         match self.beside() {
             None => {
                 let mut open = File::options();
@@ -86,6 +126,9 @@ impl Target {
         }
         let (path, kept, lost) = (self.path.display(), trace.len(), trace.lost());
         info!("trace: {kept} records written to {path}; {lost} that came before them were lost");
+        for delay in trace.delays().iter().take(DELAYS_SHOWN) {
+            info!("trace: {}", told(delay, open));
+        }
         Ok(())
     }
 

@@ -1,5 +1,11 @@
 //! `--trace`: the file is whole whenever anybody looks, and nobody waits for it.
-use std::{fs, path::Path, process::Command};
+use std::{
+    fs,
+    io::{Read, Write},
+    path::Path,
+    process::Command,
+    thread,
+};
 
 use crate::support::{Pattern, Server, charkh, echo, is_without, python, run, scratch};
 
@@ -8,6 +14,7 @@ const LOOK: &str = r#"
 import collections, json, sys
 trace = json.load(open(sys.argv[1]))
 kinds, turns, tracks, ends = collections.Counter(), [], {}, collections.Counter()
+waits, blamed = collections.Counter(), collections.Counter()
 for e in trace["traceEvents"]:
     track = e.get("id2", {}).get("local")
     kinds[e["ph"]] += 1
@@ -16,6 +23,13 @@ for e in trace["traceEvents"]:
     elif e["ph"] == "X":
         assert turns and turns[-1][0] <= e["ts"] and e["ts"] + e["dur"] <= turns[-1][1] + 1e-3, e
         kinds[e["name"]] += 1
+    elif e["name"] == "waited":
+        assert track in tracks and track not in ends, e
+        waits[track] += {"b": 1, "e": -1}[e["ph"]]
+        assert waits[track] in (0, 1), e
+        if e["ph"] == "b":
+            blamed[e["args"]["for"]] += 1
+            assert e["args"]["for_us"] >= 0 and e["args"]["at_most"] in (True, False), e
     elif e["ph"] == "b":
         assert track and track not in tracks, e
         tracks[track] = e["name"]
@@ -27,14 +41,22 @@ for e in trace["traceEvents"]:
         assert tracks[track] == e["name"], e
         ends[track] += 1
 assert set(ends) == set(tracks) and all(n == 1 for n in ends.values()), (ends, tracks)
+assert not any(waits.values()), waits
 assert all(a[1] <= b[0] + 1e-3 for a, b in zip(turns, turns[1:]))
 other = trace["otherData"]
 print(other["lost"] > 0, len(tracks), kinds["accept"], kinds["data()"], kinds["read bytes"])
+print("for:", blamed.most_common(1)[0][0] if blamed else "nobody")
 "#;
 
 /// `None` without Python, when only the outline is looked at.
 #[track_caller]
 fn look(path: &Path) -> Option<String> {
+    look_twice(path).map(|(whole, _)| whole)
+}
+
+/// The same, and for whom the others waited most often.
+#[track_caller]
+fn look_twice(path: &Path) -> Option<(String, String)> {
     let text = fs::read_to_string(path).unwrap();
     assert!(text.starts_with("{\"displayTimeUnit\"") && text.ends_with("]}\n"), "it is torn");
     if is_without("python3") {
@@ -42,7 +64,9 @@ fn look(path: &Path) -> Option<String> {
     }
     let said = run(&mut python(LOOK, &[path.to_str().unwrap()]), b"");
     assert_eq!((said.code, said.stderr.as_str()), (0, ""));
-    Some(String::from_utf8(said.stdout).unwrap().trim().into())
+    let said = String::from_utf8(said.stdout).unwrap();
+    let (whole, blamed) = said.trim().split_once("\nfor: ").unwrap();
+    Some((whole.into(), blamed.into()))
 }
 
 /// Nothing but the trace itself is left.
@@ -117,6 +141,41 @@ fn under_a_storm_of_signals_whoever_looks_finds_a_whole_trace() {
         assert!(said.starts_with("True 1 0 ") || said.starts_with("False 1 1 "), "{said}");
     }
     assert_alone(&path);
+    fs::remove_file(path).unwrap();
+}
+
+/// One that pipelines without pause is told of first, with its address while it is open, and is the
+/// one for whom the polite one waits.
+#[test]
+#[cfg(unix)]
+fn who_delayed_the_others_is_named() {
+    let path = scratch("flooded.json");
+    let server = Server::new(&format!("--protocol echo --trace {}", path.display()));
+    let mut polite = server.connect();
+    echo(&mut polite, b"I was first");
+    let flooder = server.connect();
+    let addr = flooder.local_addr().unwrap();
+    let (mut says, mut hears) = (flooder.try_clone().unwrap(), flooder.try_clone().unwrap());
+    let says = thread::spawn(move || while says.write_all(&[7; 1 << 16]).is_ok() {});
+    let hears = thread::spawn(move || while matches!(hears.read(&mut [0; 1 << 16]), Ok(1..)) {});
+    for _ in 0..500 {
+        echo(&mut polite, b"hello");
+    }
+    server.running.signal("USR2");
+    server.log().find("records written to");
+    let line = server.log().find("delayed others");
+    let expected = format!("trace: connection #1.2 with {addr} delayed others ");
+    assert!(line.contains(&expected), "{line}");
+    if let Some((_, blamed)) = look_twice(&path) {
+        assert_eq!(blamed, "#1.2");
+    }
+    flooder.shutdown(std::net::Shutdown::Both).unwrap();
+    says.join().unwrap();
+    hears.join().unwrap();
+    drop(polite);
+    // Nobody knows the address of one that is gone.
+    let log = server.stop();
+    assert!(log.iter().any(|line| line.contains("connection #1.2 delayed others ")), "{log:#?}");
     fs::remove_file(path).unwrap();
 }
 
