@@ -1,0 +1,29 @@
+//! Echo on smol: a local executor, a task and a buffer for each connection.
+use smol::{
+    LocalExecutor,
+    io::{AsyncReadExt, AsyncWriteExt, Result},
+    net::{TcpListener, TcpStream},
+};
+
+async fn echo(mut stream: TcpStream) -> Result<()> {
+    let mut buffer = vec![0; 1024];
+    loop {
+        match stream.read(&mut buffer).await? {
+            0 => return Ok(()),
+            size => stream.write_all(&buffer[..size]).await?,
+        }
+    }
+}
+
+fn main() -> Result<()> {
+    let executor = LocalExecutor::new();
+    smol::block_on(executor.run(async {
+        let listener = TcpListener::bind("127.0.0.1:0").await?;
+        println!("{}", listener.local_addr()?.port());
+        loop {
+            let (stream, _) = listener.accept().await?;
+            stream.set_nodelay(true)?;
+            executor.spawn(echo(stream)).detach();
+        }
+    }))
+}
