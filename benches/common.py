@@ -13,6 +13,19 @@ CHARKH = os.environ.get("CHARKH", str(TARGET / "release" / "charkh"))
 CPUS = sorted(os.sched_getaffinity(0))
 OURS, THEIRS = {CPUS[0]}, {CPUS[-1]}  # processors of generators, of servers
 
+misses = []  # goals that were shown and not met
+
+
+def show(title, rows):
+    """A table of (what, figure, goal, whether it is met); goal None: for information."""
+    print(f"\n{title}")
+    for what, figure, goal, met in rows:
+        verdict = "" if goal is None else f"goal {goal}: {'met' if met else 'MISSED'}"
+        print(f"  {what:<44} {figure:>20}   {verdict}".rstrip())
+        if goal is not None and not met:
+            misses.append(what)
+    sys.stdout.flush()
+
 
 def start(command, cpus=None, **options):
     """A process, on these processors."""

@@ -27,8 +27,8 @@ import sys
 import tempfile
 import time
 
-from common import (HERE, OURS, THEIRS, anonymous, begin_load, end_load, finish, load, running,
-                    serving, start)
+from common import (HERE, OURS, THEIRS, anonymous, begin_load, end_load, finish, load, misses,
+                    running, serving, show, start)
 
 ROUNDS = 7
 SECONDS = 3  # of a round
@@ -43,19 +43,6 @@ http {{
     server {{ listen 127.0.0.1:{port}; location / {{ return 200; }} }}
 }}
 """
-
-misses = 0
-
-
-def show(title, rows):
-    """A table of (what, figure, goal, whether it is met); goal None: for information."""
-    global misses
-    print(f"\n{title}")
-    for what, figure, goal, met in rows:
-        verdict = "" if goal is None else f"goal {goal}: {'met' if met else 'MISSED'}"
-        misses += goal is not None and not met
-        print(f"  {what:<44} {figure:>20}   {verdict}".rstrip())
-    sys.stdout.flush()
 
 
 @contextlib.contextmanager

@@ -5,10 +5,10 @@ use monoio::{
     io::{AsyncReadRent, AsyncWriteRentExt},
     net::{TcpListener, TcpStream},
 };
-use std::io::Result;
+use std::{env, io::Result};
 
-async fn echo(mut stream: TcpStream) -> Result<()> {
-    let mut buffer = Vec::with_capacity(8 * 1024);
+async fn echo(mut stream: TcpStream, buffer_size: usize) -> Result<()> {
+    let mut buffer = Vec::with_capacity(buffer_size);
     loop {
         let (read, filled) = stream.read(buffer).await;
         if read? == 0 {
@@ -22,6 +22,8 @@ async fn echo(mut stream: TcpStream) -> Result<()> {
 }
 
 fn main() -> Result<()> {
+    let asked = env::args().skip_while(|arg| arg != "--buffer").nth(1);
+    let buffer_size = asked.and_then(|bytes| bytes.parse().ok()).unwrap_or(1024);
     let mut runtime = RuntimeBuilder::<FusionDriver>::new().build()?;
     runtime.block_on(async {
         let listener = TcpListener::bind("127.0.0.1:0")?;
@@ -29,7 +31,7 @@ fn main() -> Result<()> {
         loop {
             let (stream, _) = listener.accept().await?;
             stream.set_nodelay(true)?;
-            monoio::spawn(echo(stream));
+            monoio::spawn(echo(stream, buffer_size));
         }
     })
 }

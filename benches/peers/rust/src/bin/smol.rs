@@ -4,9 +4,10 @@ use smol::{
     io::{AsyncReadExt, AsyncWriteExt, Result},
     net::{TcpListener, TcpStream},
 };
+use std::env;
 
-async fn echo(mut stream: TcpStream) -> Result<()> {
-    let mut buffer = vec![0; 1024];
+async fn echo(mut stream: TcpStream, buffer_size: usize) -> Result<()> {
+    let mut buffer = vec![0; buffer_size];
     loop {
         match stream.read(&mut buffer).await? {
             0 => return Ok(()),
@@ -16,6 +17,8 @@ async fn echo(mut stream: TcpStream) -> Result<()> {
 }
 
 fn main() -> Result<()> {
+    let asked = env::args().skip_while(|arg| arg != "--buffer").nth(1);
+    let buffer_size = asked.and_then(|bytes| bytes.parse().ok()).unwrap_or(1024);
     let executor = LocalExecutor::new();
     smol::block_on(executor.run(async {
         let listener = TcpListener::bind("127.0.0.1:0").await?;
@@ -23,7 +26,7 @@ fn main() -> Result<()> {
         loop {
             let (stream, _) = listener.accept().await?;
             stream.set_nodelay(true)?;
-            executor.spawn(echo(stream)).detach();
+            executor.spawn(echo(stream, buffer_size)).detach();
         }
     }))
 }
