@@ -2,11 +2,13 @@
 writes, so that it can be made again."""
 import html
 import statistics
+import textwrap
 
 REFERENCE = "epoll"
-TITLES = {"epoll": "bare epoll loop, C", "epoll-level": "the same, level", "libuv": "libuv, C",
+TITLES = {"epoll": "bare epoll loop, C", "epoll-level": "level-triggered, C", "libuv": "libuv, C",
           "libevent": "libevent, C", "go": "Go", "node": "Node"}
-ECHOES = ["50", "1000", "10000", "depth", "16k"]
+SHORT = {"50": "50 conns", "1000": "1 000 conns", "10000": "10 000 conns", "depth": "16 in flight",
+         "16k": "16 KiB", "idle": "idle memory", "churn": "come and go"}
 
 
 def median(rounds, what):
@@ -20,12 +22,6 @@ def ratios(rounds, what, name, other):
 
 def title(name):
     return TITLES.get(name, name)
-
-
-def grid(rows, line):
-    """Rows of words, each column as wide as its widest."""
-    widths = [max(len(row[at]) for row in rows) for at in range(len(rows[0]))]
-    return "\n".join(line(row, widths) for row in rows)
 
 
 # What a case's table has: the head, a figure of the results, what it is multiplied by, digits.
@@ -57,11 +53,13 @@ def case_rows(case, rounds):
 
 
 def provenance(results):
-    machine, some = results["machine"], next(iter(results["cases"].values()))
-    rounds = len(next(iter(some["rounds"].values())))
+    """What a figure is worth: the machine and how often it was asked."""
+    machine = results["machine"]
+    rounds = max(len(each) for found in results["cases"].values()
+                 for each in found["rounds"].values())
+    how = f"medians of {rounds} interleaved rounds" if rounds > 1 else "one round"
     return (f"{machine['cpu']}, {machine['cpus']} processors, {machine['kernel']}, "
-            f"{machine['date']}; medians of {rounds} interleaved rounds of "
-            f"{results['seconds']:g} s")
+            f"{machine['date']}; {how} of {results['seconds']:g} s")
 
 
 def peers_versions(results):
@@ -76,9 +74,11 @@ def tables(results):
         parts.append(f"skipped: {', '.join(results['skipped'])}")
     for case, found in results["cases"].items():
         rows = case_rows(case, found["rounds"])
-        parts.append(f"\n{found['what']}\n" + grid(rows, lambda row, widths: "  ".join(
-            word.rjust(width) if at else word.ljust(width)
-            for at, (word, width) in enumerate(zip(row, widths)))))
+        widths = [max(map(len, column)) for column in zip(*rows)]
+        parts.append(f"\n{found['what']}")
+        for name, *figures in rows:
+            figures = [word.rjust(width) for word, width in zip(figures, widths[1:])]
+            parts.append("  ".join([name.ljust(widths[0]), *figures]))
     return "\n".join(parts)
 
 
@@ -96,7 +96,7 @@ def summary_rows(results):
     """A server in a row: its cost in every case, relative to the bare loop's, which is in µs."""
     cases = results["cases"]
     names = next(iter(cases.values()))["rounds"]
-    rows = [["", *(found["what"] for found in cases.values())]]
+    rows = [["", *(SHORT[case] for case in cases)]]
     for name in names:
         row = [title(name)]
         for case, found in cases.items():
@@ -114,8 +114,9 @@ def summary_rows(results):
 
 def markdown(results):
     """First what fits into a README, then every case."""
-    parts = ["CPU time of the server per request, relative to the bare loop's; user memory of an "
-             "idle connection.", markdown_table(summary_rows(results)),
+    parts = ["CPU time of the server per request, or per connection that comes and goes, relative "
+             "to the bare loop's; user memory of an idle connection.",
+             markdown_table(summary_rows(results)),
              f"{provenance(results)}. {peers_versions(results)}."]
     if results["skipped"]:
         parts.append(f"Skipped: {', '.join(results['skipped'])}.")
@@ -126,38 +127,52 @@ def markdown(results):
 
 # The picture.
 
-WIDTH, MARGIN, LABEL, BAR, ROW, HEAD = 960, 28, 132, 232, 22, 44
-INK, FAINT, EDGE, LINE = "#1f2328", "#59636e", "#d0d7de", "#cf222e"
+WIDTH, MARGIN, LABEL, BAR, ROW, HEAD = 960, 28, 132, 220, 22, 44
+RATIO_MAX = 3  # longer bars are cut
+INK, FAINT, EDGE, LINE, GROUND = "#1f2328", "#59636e", "#d0d7de", "#cf222e", "#ffffff"
 COLOURS = {"charkh": "#0969da", "epoll": "#59636e", "epoll-level": "#818b98"}
 OTHERS = "#b6bfc9"
+FONTS = "-apple-system, system-ui, 'Segoe UI', 'Noto Sans', 'DejaVu Sans', Arial, sans-serif"
 
 
 def words(x, y, text, size=13, colour=INK, weight="normal", anchor="start"):
+    """Text with a rim of the ground's colour, so that it is read where a line runs through it."""
     return (f'<text x="{x:.1f}" y="{y:.1f}" font-size="{size}" fill="{colour}" '
-            f'font-weight="{weight}" text-anchor="{anchor}">{html.escape(text)}</text>')
+            f'font-weight="{weight}" text-anchor="{anchor}" paint-order="stroke" '
+            f'stroke="{GROUND}" stroke-width="4">{html.escape(text)}</text>')
+
+
+def rule(x0, y0, x1, y1, colour, more=""):
+    return (f'<line x1="{x0:.1f}" y1="{y0:.1f}" x2="{x1:.1f}" y2="{y1:.1f}" '
+            f'stroke="{colour}" {more}/>')
 
 
 def panel(x, y, head, bars, mark):
     """Bars of (name, value, lowest, highest, said); a line at `mark`, if there is one."""
     longest = max(max(value, high) for _, value, _, high, _ in bars)
-    scale = BAR / max(longest, 1.25 * (mark or 0))
-    left, parts = x + LABEL, [words(x, y + 16, head, 15, weight="bold")]
-    bottom = y + HEAD + ROW * len(bars) - 8
     if mark:
-        at = left + mark * scale
-        parts.append(f'<line x1="{at:.1f}" y1="{y + HEAD - 14}" x2="{at:.1f}" y2="{bottom}" '
-                     f'stroke="{LINE}" stroke-dasharray="3 3"/>')
+        longest = min(max(longest, 1.5 * mark), RATIO_MAX * mark)
+    left, scale = x + LABEL, BAR / longest
+    shapes, texts = [], [words(x, y + 16, head, 15, weight="bold")]
     for number, (name, value, low, high, said) in enumerate(bars):
         top = y + HEAD - 10 + number * ROW
-        ours = "bold" if name == "charkh" else "normal"
-        parts += [words(left - 8, top + 12, title(name), weight=ours, anchor="end"),
-                  f'<rect x="{left}" y="{top}" width="{max(1, value * scale):.1f}" height="15" '
-                  f'rx="2" fill="{COLOURS.get(name, OTHERS)}"/>']
-        if high > low:
-            parts.append(f'<line x1="{left + low * scale:.1f}" y1="{top + 7.5}" '
-                         f'x2="{left + high * scale:.1f}" y2="{top + 7.5}" stroke="{INK}"/>')
-        parts.append(words(left + max(value, high) * scale + 6, top + 12, said, weight=ours))
-    return "\n".join(parts)
+        weight = "bold" if name == "charkh" else "normal"
+        shown = min(value, longest)
+        shapes.append(f'<rect x="{left}" y="{top}" width="{max(1, shown * scale):.1f}" '
+                      f'height="15" rx="2" fill="{COLOURS.get(name, OTHERS)}"/>')
+        if value > longest:
+            cut = left + 0.9 * BAR
+            shapes.append(rule(cut, top + 18, cut + 6, top - 3, GROUND, 'stroke-width="4"'))
+        elif high > low:
+            high = min(high, longest)
+            shapes.append(rule(left + low * scale, top + 7.5, left + high * scale, top + 7.5, INK))
+            shown = max(value, high)
+        texts += [words(left - 8, top + 12, title(name), weight=weight, anchor="end"),
+                  words(left + shown * scale + 6, top + 12, said, weight=weight)]
+    if mark:
+        at, bottom = left + mark * scale, y + HEAD - 8 + ROW * len(bars)
+        shapes.append(rule(at, y + HEAD - 14, at, bottom, LINE, 'stroke-dasharray="3 3"'))
+    return "\n".join(shapes + texts)
 
 
 def ratio_bars(rounds):
@@ -176,24 +191,33 @@ def memory_bars(rounds):
             for name, size in sizes.items()]
 
 
+def notes(x, y, results):
+    """Where the last panel would be: what was measured, and on what."""
+    machine, how = provenance(results).split("; ")
+    said = [*machine.split(", "), how, "", "CPU time from the process's own clock,",
+            "while requests are counted", "",
+            *textwrap.wrap(peers_versions(results), 58)]
+    return "\n".join([words(x, y + 16, "measured", 15, weight="bold"),
+                      *(words(x, y + HEAD + 2 + 18 * number, line, 12, FAINT)
+                        for number, line in enumerate(said))])
+
+
 def svg(results):
     """Panels in two columns, on a ground of their own, so that they are read in the dark too."""
     panels = []
     for case, found in results["cases"].items():
         rounds = found["rounds"]
         if case == "idle":
-            head = "user memory of an idle connection"
-            panels.append((head, memory_bars(rounds), None))
+            panels.append(("user memory of an idle connection", memory_bars(rounds), None))
         elif REFERENCE in rounds:
             panels.append((found["what"], ratio_bars(rounds), 1))
-    tall = HEAD + ROW * max(len(bars) for _, bars, _ in panels) + 16
-    column = (WIDTH - 3 * MARGIN) / 2 + MARGIN
-    height = 84 + tall * ((len(panels) + 1) // 2) + 34
+    tall = max([HEAD + ROW * len(bars) for _, bars, _ in panels] + [HEAD + 14 * 18]) + 16
+    column = (WIDTH - MARGIN) / 2
+    height = 84 + tall * (len(panels) // 2 + 1) + 8
     parts = [f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}" '
-             f'width="{WIDTH}" height="{height}" font-family="-apple-system, system-ui, '
-             f"'Segoe UI', 'Noto Sans', 'DejaVu Sans', Helvetica, Arial, sans-serif\">",
+             f'width="{WIDTH}" height="{height}" font-family="{FONTS}">',
              f'<rect x="0.5" y="0.5" width="{WIDTH - 1}" height="{height - 1}" rx="8" '
-             f'fill="#ffffff" stroke="{EDGE}"/>',
+             f'fill="{GROUND}" stroke="{EDGE}"/>',
              words(MARGIN, 36, "What an echo costs the server", 19, weight="bold"),
              words(MARGIN, 58, "CPU time per request (or connection), relative to a bare epoll "
                    "loop in C: shorter is better. Thin lines: lowest and highest round.", 13,
@@ -201,5 +225,5 @@ def svg(results):
     for number, (head, bars, mark) in enumerate(panels):
         x, y = MARGIN + number % 2 * column, 84 + number // 2 * tall
         parts.append(panel(x, y, head, bars, mark))
-    parts += [words(MARGIN, height - 18, provenance(results), 12, FAINT), "</svg>"]
-    return "\n".join(parts) + "\n"
+    parts.append(notes(MARGIN + len(panels) % 2 * column, 84 + len(panels) // 2 * tall, results))
+    return "\n".join([*parts, "</svg>"]) + "\n"
