@@ -30,7 +30,7 @@ import time
 
 from common import (CHARKH, CPUS, HERE, OURS, TARGET, THEIRS, anonymous, begin_load, end_load,
                     finish, misses, running, show, start)
-from peers_report import REFERENCE, markdown, median, ratios, svg, tables
+from peers_report import REFERENCE, cost, markdown, median, ratios, svg, tables
 
 PEERS = HERE / "peers"
 BUILT = TARGET / "peers"
@@ -70,6 +70,7 @@ def rust(name):
 
 SERVERS = {
     "epoll": Server(c("epoll"), [BUILT / "epoll", "--edge"], False),
+    "control": Server(c("epoll"), [BUILT / "epoll", "--edge"], False),
     "epoll-level": Server(c("epoll"), [BUILT / "epoll"], False),
     "charkh": Server(None, [CHARKH, "serve", "--protocol", "echo", "127.0.0.1:0"], False),
     "tokio": rust("tokio"),
@@ -204,11 +205,13 @@ def echo(name, case, seconds):
     latency = results["latency"]
     return {"rate": results["requests"] / results["measured_s"],
             "cpu_us": 1e6 * cpu / results["requests"],
+            "to_load": cpu / results["testimony"]["cpu_s"],
             "user_share": user / max(1, user + system),
             "busy": cpu / results["measured_s"],
             "load_busy": results["testimony"]["busiest"],
             "p50_us": latency["p50_ns"] / 1e3, "p99_us": latency["p99_ns"] / 1e3,
             "p99_9_us": latency["p99_9_ns"] / 1e3, "resident": memory,
+            "steal": results["testimony"]["steal"] or 0,
             "errors": sum(results["errors"].values()), "verdict": results["verdict"]["trust"]}
 
 
@@ -223,8 +226,8 @@ def churn(name, case, seconds):
     if status:
         sys.exit(f"{name}, {case}: failed")
     count, took = int(words[0]), float(words[1])
-    return {"rate": count / took, "cpu_us": 1e6 * cpu / count, "busy": cpu / took,
-            "load_busy": load_cpu / took}
+    return {"rate": count / took, "cpu_us": 1e6 * cpu / count, "to_load": cpu / load_cpu,
+            "busy": cpu / took, "load_busy": load_cpu / took}
 
 
 def exchange(port):
@@ -288,11 +291,11 @@ def goals(results):
             rows.append(("user memory of each", f"{size:.0f} B", "<= 64 B", size <= 64))
         elif "charkh" in rounds:
             if REFERENCE in rounds:
-                rows.append(to_bare("CPU", rounds, "cpu_us"))
+                rows.append(to_bare("CPU", rounds, cost(results)))
                 rows.append(to_bare("rate", rounds, "rate") if case == "churn" else
                             to_bare("p99", rounds, "p99_us"))
             if "tokio" in rounds and case != "churn":
-                ratio = statistics.median(ratios(rounds, "cpu_us", "charkh", "tokio"))
+                ratio = statistics.median(ratios(rounds, cost(results), "charkh", "tokio"))
                 rows.append(("CPU, to tokio's", f"{ratio:.3f}", "< 1.00", ratio < 1))
         if rows:
             show(f"charkh: {found['what']}", rows)
@@ -315,8 +318,11 @@ def arguments():
     parser.add_argument("--seconds", type=float, default=3, help="of a measurement")
     parser.add_argument("--cases", nargs="+", choices=CASES, default=list(CASES), metavar="CASE",
                         help=" ".join(CASES))
-    parser.add_argument("--servers", nargs="+", choices=SERVERS, default=list(SERVERS),
+    parser.add_argument("--servers", nargs="+", choices=SERVERS,
+                        default=[name for name in SERVERS if name != "control"],
                         metavar="SERVER", help=" ".join(SERVERS))
+    parser.add_argument("--even", action="store_true",
+                        help="divide CPU time by the load's own, where a machine is not steady")
     parser.add_argument("--json", type=pathlib.Path, metavar="FILE", help="all rounds")
     parser.add_argument("--from", type=pathlib.Path, metavar="FILE", dest="saved",
                         help="what --json has written, instead of a run")
@@ -330,6 +336,7 @@ def main():
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     results = json.loads(options.saved.read_text()) if options.saved else run(options)
+    results["even"] = options.even
     print(tables(results))
     goals(results)
     if options.markdown:

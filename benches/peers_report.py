@@ -5,14 +5,20 @@ import statistics
 import textwrap
 
 REFERENCE = "epoll"
-TITLES = {"epoll": "bare epoll loop, C", "epoll-level": "level-triggered, C", "libuv": "libuv, C",
-          "libevent": "libevent, C", "go": "Go", "node": "Node"}
+TITLES = {"epoll": "bare epoll loop, C", "control": "the same again",
+          "epoll-level": "level-triggered, C", "libuv": "libuv, C", "libevent": "libevent, C",
+          "go": "Go", "node": "Node"}
 SHORT = {"50": "50 conns", "1000": "1 000 conns", "10000": "10 000 conns", "depth": "16 in flight",
          "16k": "16 KiB", "idle": "idle memory", "churn": "come and go"}
 
 
 def median(rounds, what):
     return statistics.median(one[what] for one in rounds)
+
+
+def cost(results):
+    """The figure that ratios are made of."""
+    return "to_load" if results["even"] else "cpu_us"
 
 
 def ratios(rounds, what, name, other):
@@ -27,18 +33,19 @@ def title(name):
 # What a case's table has: the head, a figure of the results, what it is multiplied by, digits.
 COLUMNS = {
     "echo": [("requests/s", "rate", 1, 0), ("CPU µs", "cpu_us", 1, 2),
-             ("user %", "user_share", 100, 0), ("p50 µs", "p50_us", 1, 0),
-             ("p99 µs", "p99_us", 1, 0), ("p99.9 µs", "p99_9_us", 1, 0),
+             ("to load's", "to_load", 1, 2), ("user %", "user_share", 100, 0),
+             ("p50 µs", "p50_us", 1, 0), ("p99 µs", "p99_us", 1, 0), ("p99.9 µs", "p99_9_us", 1, 0),
              ("RSS MiB", "resident", 2 ** -20, 1), ("busy %", "busy", 100, 0),
              ("load busy %", "load_busy", 100, 0)],
     "churn": [("connections/s", "rate", 1, 0), ("CPU µs", "cpu_us", 1, 2),
-              ("busy %", "busy", 100, 0), ("load busy %", "load_busy", 100, 0)],
+              ("to load's", "to_load", 1, 2), ("busy %", "busy", 100, 0),
+              ("load busy %", "load_busy", 100, 0)],
     "idle": [("bytes each", "bytes", 1, 0)],
 }
 
 
-def case_rows(case, rounds):
-    """Medians; after the CPU time its ratio to the bare loop's, with the lowest and highest."""
+def case_rows(case, rounds, by):
+    """Medians, and the ratio of the cost to the bare loop's, with the lowest and highest."""
     columns = COLUMNS.get(case, COLUMNS["echo"])
     has_ratio = REFERENCE in rounds and case != "idle"
     rows = [["", *(head for head, *_ in columns), *(["ratio", "(min - max)"] * has_ratio)]]
@@ -46,7 +53,7 @@ def case_rows(case, rounds):
         row = [title(name), *(f"{median(each, what) * by:.{digits}f}"
                               for _, what, by, digits in columns)]
         if has_ratio:
-            many = ratios(rounds, "cpu_us", name, REFERENCE)
+            many = ratios(rounds, by, name, REFERENCE)
             row += [f"{statistics.median(many):.2f}", f"{min(many):.2f} - {max(many):.2f}"]
         rows.append(row)
     return rows
@@ -58,8 +65,9 @@ def provenance(results):
     rounds = max(len(each) for found in results["cases"].values()
                  for each in found["rounds"].values())
     how = f"medians of {rounds} interleaved rounds" if rounds > 1 else "one round"
+    even = ", each over the load's own CPU time" if results["even"] else ""
     return (f"{machine['cpu']}, {machine['cpus']} processors, {machine['kernel']}, "
-            f"{machine['date']}; {how} of {results['seconds']:g} s")
+            f"{machine['date']}; {how} of {results['seconds']:g} s{even}")
 
 
 def peers_versions(results):
@@ -67,13 +75,22 @@ def peers_versions(results):
     return ", ".join(said)
 
 
+def doubts(results):
+    """What speaks against the figures."""
+    every = [one for found in results["cases"].values() for each in found["rounds"].values()
+             for one in each]
+    stolen = max((one.get("steal", 0) for one in every), default=0)
+    errors = sum(one.get("errors", 0) for one in every)
+    said = [f"skipped: {', '.join(results['skipped'])}"] if results["skipped"] else []
+    said += [f"the machine's host took up to {100 * stolen:.0f} %"] if stolen > 0.01 else []
+    return said + ([f"errors: {errors}"] if errors else [])
+
+
 def tables(results):
     """For a terminal."""
-    parts = [provenance(results), peers_versions(results)]
-    if results["skipped"]:
-        parts.append(f"skipped: {', '.join(results['skipped'])}")
+    parts = [provenance(results), peers_versions(results), *doubts(results)]
     for case, found in results["cases"].items():
-        rows = case_rows(case, found["rounds"])
+        rows = case_rows(case, found["rounds"], cost(results))
         widths = [max(map(len, column)) for column in zip(*rows)]
         parts.append(f"\n{found['what']}")
         for name, *figures in rows:
@@ -106,7 +123,7 @@ def summary_rows(results):
             elif name == REFERENCE or REFERENCE not in rounds:
                 row.append(f"{median(rounds[name], 'cpu_us'):.2f} µs")
             else:
-                many = ratios(rounds, "cpu_us", name, REFERENCE)
+                many = ratios(rounds, cost(results), name, REFERENCE)
                 row.append(f"{statistics.median(many):.2f}")
         rows.append(row)
     return rows
@@ -117,11 +134,10 @@ def markdown(results):
     parts = ["CPU time of the server per request, or per connection that comes and goes, relative "
              "to the bare loop's; user memory of an idle connection.",
              markdown_table(summary_rows(results)),
-             f"{provenance(results)}. {peers_versions(results)}."]
-    if results["skipped"]:
-        parts.append(f"Skipped: {', '.join(results['skipped'])}.")
+             ". ".join([provenance(results), peers_versions(results), *doubts(results)]) + "."]
     for case, found in results["cases"].items():
-        parts += [f"### {found['what']}", markdown_table(case_rows(case, found["rounds"]))]
+        parts += [f"### {found['what']}",
+                  markdown_table(case_rows(case, found["rounds"], cost(results)))]
     return "\n\n".join(parts) + "\n"
 
 
@@ -175,10 +191,10 @@ def panel(x, y, head, bars, mark):
     return "\n".join(shapes + texts)
 
 
-def ratio_bars(rounds):
+def ratio_bars(rounds, by):
     bars = []
     for name, each in rounds.items():
-        many = ratios(rounds, "cpu_us", name, REFERENCE)
+        many = ratios(rounds, by, name, REFERENCE)
         middle = statistics.median(many)
         said = f"{median(each, 'cpu_us'):.2f} µs" if name == REFERENCE else f"{middle:.2f}"
         bars.append((name, middle, min(many), max(many), said))
@@ -210,7 +226,7 @@ def svg(results):
         if case == "idle":
             panels.append(("user memory of an idle connection", memory_bars(rounds), None))
         elif REFERENCE in rounds:
-            panels.append((found["what"], ratio_bars(rounds), 1))
+            panels.append((found["what"], ratio_bars(rounds, cost(results)), 1))
     tall = max([HEAD + ROW * len(bars) for _, bars, _ in panels] + [HEAD + 14 * 18]) + 16
     column = (WIDTH - MARGIN) / 2
     height = 84 + tall * (len(panels) // 2 + 1) + 8
