@@ -81,9 +81,9 @@ def doubts(results):
              for one in each]
     stolen = max((one.get("steal", 0) for one in every), default=0)
     errors = sum(one.get("errors", 0) for one in every)
-    said = [f"skipped: {', '.join(results['skipped'])}"] if results["skipped"] else []
-    said += [f"the machine's host took up to {100 * stolen:.0f} %"] if stolen > 0.01 else []
-    return said + ([f"errors: {errors}"] if errors else [])
+    said = [f"Skipped: {', '.join(results['skipped'])}"] if results["skipped"] else []
+    said += [f"The machine's host took up to {100 * stolen:.0f} %"] if stolen > 0.01 else []
+    return said + ([f"Errors: {errors}"] if errors else [])
 
 
 def tables(results):
@@ -143,7 +143,7 @@ def markdown(results):
 
 # The picture.
 
-WIDTH, MARGIN, LABEL, BAR, ROW, HEAD = 960, 28, 132, 220, 22, 44
+WIDTH, MARGIN, LABEL, BAR, ROW, HEAD, NOTES = 960, 28, 132, 220, 22, 44, 308
 RATIO_MAX = 3  # longer bars are cut
 INK, FAINT, EDGE, LINE, GROUND = "#1f2328", "#59636e", "#d0d7de", "#cf222e", "#ffffff"
 COLOURS = {"charkh": "#0969da", "epoll": "#59636e", "epoll-level": "#818b98"}
@@ -227,9 +227,9 @@ def svg(results):
             panels.append(("user memory of an idle connection", memory_bars(rounds), None))
         elif REFERENCE in rounds:
             panels.append((found["what"], ratio_bars(rounds, cost(results)), 1))
-    tall = max([HEAD + ROW * len(bars) for _, bars, _ in panels] + [HEAD + 14 * 18]) + 16
+    tall = HEAD + ROW * max((len(bars) for _, bars, _ in panels), default=0) + 16
     column = (WIDTH - MARGIN) / 2
-    height = 84 + tall * (len(panels) // 2 + 1) + 8
+    height = 84 + tall * (len(panels) // 2) + max(tall, NOTES)
     parts = [f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}" '
              f'width="{WIDTH}" height="{height}" font-family="{FONTS}">',
              f'<rect x="0.5" y="0.5" width="{WIDTH - 1}" height="{height - 1}" rx="8" '
