@@ -18,8 +18,6 @@ alike; where there are two processors, generators run on one and servers on the 
 1: a goal is missed.
 """
 import contextlib
-import json
-import os
 import pathlib
 import signal
 import socket
@@ -29,11 +27,9 @@ import sys
 import tempfile
 import time
 
-HERE = pathlib.Path(__file__).resolve().parent
-TARGET = pathlib.Path(os.environ.get("CARGO_TARGET_DIR", HERE.parent / "target"))
-CHARKH = os.environ.get("CHARKH", str(TARGET / "release" / "charkh"))
-CPUS = sorted(os.sched_getaffinity(0))
-OURS, THEIRS = {CPUS[0]}, {CPUS[-1]}  # processors of generators, of servers
+from common import (HERE, OURS, THEIRS, anonymous, begin_load, end_load, finish, load, misses,
+                    running, serving, show, start)
+
 ROUNDS = 7
 SECONDS = 3  # of a round
 
@@ -48,52 +44,6 @@ http {{
 }}
 """
 
-misses = 0
-
-
-def show(title, rows):
-    """A table of (what, figure, goal, whether it is met); goal None: for information."""
-    global misses
-    print(f"\n{title}")
-    for what, figure, goal, met in rows:
-        verdict = "" if goal is None else f"goal {goal}: {'met' if met else 'MISSED'}"
-        misses += goal is not None and not met
-        print(f"  {what:<44} {figure:>20}   {verdict}".rstrip())
-    sys.stdout.flush()
-
-
-def start(command, cpus=None, **options):
-    """A process, on these processors."""
-    pin = None if cpus is None else lambda: os.sched_setaffinity(0, cpus)
-    return subprocess.Popen([str(arg) for arg in command], preexec_fn=pin, **options)
-
-
-def finish(process):
-    """Wait for it: its exit status, and the processor time it took, user and system."""
-    _, status, usage = os.wait4(process.pid, 0)
-    process.returncode = os.waitstatus_to_exitcode(status)
-    return process.returncode, usage.ru_utime + usage.ru_stime
-
-
-@contextlib.contextmanager
-def running(command, cpus=None, **options):
-    """A process that is ended with the block."""
-    process = start(command, cpus, **options)
-    try:
-        yield process
-    finally:
-        process.terminate()
-        process.wait()
-
-
-@contextlib.contextmanager
-def serving(protocol, cpus=None):
-    """`charkh serve`: the process and its port."""
-    command = [CHARKH, "serve", "--protocol", protocol, "127.0.0.1:0"]
-    with running(command, cpus, stdout=subprocess.PIPE, text=True) as server:
-        # It says `listening on tcp 127.0.0.1:7000`.
-        yield server, int(server.stdout.readline().rsplit(":", 1)[1])
-
 
 @contextlib.contextmanager
 def throttled(rate, cpus=None):
@@ -101,28 +51,6 @@ def throttled(rate, cpus=None):
     command = [compiled("throttle"), rate]
     with running(command, cpus, stdout=subprocess.PIPE, text=True) as server:
         yield server, int(server.stdout.readline())
-
-
-def begin_load(port, *options, cpus=None):
-    """A `charkh load` under way, which [`end_load`] waits for."""
-    file = tempfile.NamedTemporaryFile(suffix=".json")
-    command = [CHARKH, "load", f"127.0.0.1:{port}", "--quiet", "--json", file.name, *options]
-    return start(command, cpus, stdout=subprocess.DEVNULL), file
-
-
-def end_load(run):
-    """Its results, with the exit status and the processor time as `status` and `cpu`."""
-    process, file = run
-    status, cpu = finish(process)
-    with file:
-        text = pathlib.Path(file.name).read_text()
-    if not text:
-        sys.exit(f"charkh load has failed with status {status}: {process.args}")
-    return json.loads(text) | {"status": status, "cpu": cpu}
-
-
-def load(port, *options, cpus=None):
-    return end_load(begin_load(port, *options, cpus=cpus))
 
 
 def compiled(name):
@@ -299,15 +227,6 @@ def rate():
 
 
 # 4. As many connections as there can be.
-
-
-def anonymous(pid):
-    """Bytes of memory that are the process's own; none once it has ended."""
-    with contextlib.suppress(OSError), open(f"/proc/{pid}/smaps_rollup") as file:
-        for line in file:
-            if line.startswith("Anonymous:"):
-                return 1024 * int(line.split()[1])
-    return 0
 
 
 def hold(counts):

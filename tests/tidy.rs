@@ -659,6 +659,7 @@ fn is_root(path: &str) -> bool {
         ["tests" | "benches" | "examples", _, name] => name == "main.rs",
         ["benches", _, "src", name] => name == "main.rs",
         ["fuzz", "src", "lib.rs"] | ["fuzz", "targets", _] => true,
+        ["benches", "peers", "rust", "src", "bin", _] => true,
         _ => false,
     }
 }
