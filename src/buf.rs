@@ -147,6 +147,12 @@ impl Output {
         self.segments.push_back(segment);
     }
 
+    /// All of it, if that is one piece.
+    #[inline]
+    pub(crate) fn only(&self) -> Option<&[u8]> {
+        (self.segments.len() == 1).then(|| &self.segments[0].bytes()[self.head..])
+    }
+
     /// The bytes at the front, as slices for one vectored write of at most `max` bytes.
     pub(crate) fn front<'a>(&'a self, slices: &mut [IoSlice<'a>], max: usize) -> usize {
         let (mut room, mut used) = (max, 0);

@@ -15,7 +15,11 @@ use std::{
     time::Duration,
 };
 
-use crate::{Fault, buf::Held, layer::Layered};
+use crate::{
+    Fault,
+    buf::{Buf, Held},
+    layer::Layered,
+};
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum State {
@@ -343,6 +347,13 @@ impl Conn {
         }
     }
 
+    /// The input that was kept and how much of it was searched, for whoever takes it now.
+    #[inline]
+    pub(crate) fn take_input(&mut self) -> Option<(Buf, usize)> {
+        let held = self.held.as_mut().filter(|held| !held.input.is_empty());
+        held.map(|held| held.take_input())
+    }
+
     pub(crate) fn has_input(&self) -> bool {
         self.held.as_ref().is_some_and(|held| !held.input.is_empty())
     }
@@ -355,16 +366,22 @@ impl Conn {
 
     #[inline]
     pub(crate) fn wants_read(&self) -> bool {
+        // Most connections, most of the time.
+        if !(self.readable() || self.reoffer() || self.failed()) {
+            return false;
+        }
         // A failed socket is looked at even if nobody wants its bytes: nothing else would notice.
-        self.state == State::Up
-            && (self.failed() || (self.readable() || self.reoffer()) && self.wants_bytes())
+        self.state == State::Up && (self.failed() || self.wants_bytes())
     }
 
     /// There may be bytes, and they may go to the protocol, or to nobody once it has closed. That
     /// output waits is no reason not to read if it waits for just that.
+    #[inline]
     pub(crate) fn wants_bytes(&self) -> bool {
-        let full = self.full() && !self.read_while_full() && !self.held_back();
-        !self.theirs_over() && (self.deaf() || !self.paused() && !full)
+        if self.theirs_over() || self.deaf() {
+            return !self.theirs_over();
+        }
+        !self.paused() && (!self.full() || self.read_while_full() || self.held_back())
     }
 
     #[inline]
@@ -414,6 +431,18 @@ impl Conn {
     /// Closed by us, all sent: only the peer's end is awaited.
     pub(crate) fn is_lingering(&self) -> bool {
         self.deaf() && self.ours == Ours::Finished
+    }
+
+    /// It is up and nothing can be due: with this patience only output that waits has a deadline, or
+    /// what a protocol has asked for.
+    #[inline]
+    pub(crate) fn is_in_no_hurry(&self, patience: &Patience) -> bool {
+        self.state == State::Up
+            && self.held.is_none()
+            && self.deadline.is_none()
+            && self.wake.is_none()
+            && patience.idle.is_none()
+            && patience.first_byte.is_none()
     }
 
     /// The first time at which something is due.

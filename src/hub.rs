@@ -371,7 +371,11 @@ impl Hub {
     /// moving a deadline further away costs nothing here.
     #[inline]
     pub(crate) fn rearm(&mut self, slot: u32) {
-        let Some(due) = self.conns[slot as usize].next_due(&self.patience) else { return };
+        let conn = &self.conns[slot as usize];
+        if conn.is_in_no_hurry(&self.patience) {
+            return; // most connections, most of the time
+        }
+        let Some(due) = conn.next_due(&self.patience) else { return };
         let now = self.now_ms();
         let at = now.saturating_add_signed(ms_between(stamp_now(now), due).into());
         if self.timers.armed_at(slot).is_none_or(|armed| at < armed) {
@@ -538,7 +542,7 @@ impl Hub {
                 let left = ms_between(stamp_now(now), due).max(1);
                 let at = now.saturating_add_signed(left.into());
                 // A stamp that would be zero is a millisecond off.
-                let kept = armed.is_some_and(|armed| armed <= at + 1);
+                let kept = conn.queued() || armed.is_some_and(|armed| armed <= at + 1);
                 assert!(kept, "connection {slot} has a deadline at {at}, and a timer at {armed:?}");
             }
             long += usize::from(conn.long_addr());
@@ -589,39 +593,45 @@ impl Hub {
     /// Room for `more` bytes of output. Going above the hard limit ends the connection; going
     /// above the watermark pauses reading from it.
     pub(crate) fn admit(&mut self, slot: u32, more: usize) -> bool {
-        let unsent = self.unsent(slot).saturating_add(more);
         let conn = &self.conns[slot as usize];
         if conn.state == State::Ended || conn.ours != Ours::Open {
             return false;
         }
-        self.limit_output(slot, unsent)
+        self.limit_output(slot, self.unsent(slot).saturating_add(more))
     }
 
     /// The hard limit and the watermark, for this much unsent. `false` if it was too much.
     #[inline]
     pub(crate) fn limit_output(&mut self, slot: u32, unsent: usize) -> bool {
+        unsent <= self.config.output_high || self.is_above_the_mark(slot, unsent)
+    }
+
+    fn is_above_the_mark(&mut self, slot: u32, unsent: usize) -> bool {
         if unsent > self.config.output_max {
             self.end(slot, Reason::OutputOverflow);
             return false;
         }
         let conn = &mut self.conns[slot as usize];
-        if unsent > self.config.output_high && !conn.full() {
+        if !conn.full() {
             conn.set_full(true);
             self.stats.output_full += 1;
         }
         true
     }
 
-    pub(crate) fn push_output(&mut self, slot: u32, bytes: &[u8]) {
+    /// Output that was admitted. `false` if it was what was too much for all together.
+    pub(crate) fn push_output(&mut self, slot: u32, bytes: &[u8]) -> bool {
         if self.is_hot(slot) && !self.conns[slot as usize].has_unsent() {
             self.hot.push(bytes);
-        } else {
-            self.hold(slot, |held, pool| held.output.push(bytes, pool));
-            self.touch(slot);
+            return true;
         }
+        self.hold(slot, |held, pool| held.output.push(bytes, pool));
+        self.touch(slot);
+        self.conns[slot as usize].state != State::Ended
     }
 
-    pub(crate) fn push_shared(&mut self, slot: u32, payload: &std::sync::Arc<[u8]>) {
+    /// The same, of a payload that others are sent too.
+    pub(crate) fn push_shared(&mut self, slot: u32, payload: &std::sync::Arc<[u8]>) -> bool {
         // To keep a place for so little would cost more than to copy it; and what goes before it
         // cannot be moved while it lies in a callback's hands.
         if payload.len() <= SHARED_MIN || self.is_hot(slot) && self.hot.is_lent() {
@@ -631,6 +641,7 @@ impl Hub {
         self.park_hot(slot, &[]);
         self.hold(slot, |held, _| held.output.push_shared(payload.clone()));
         self.touch(slot);
+        self.conns[slot as usize].state != State::Ended
     }
 
     /// The reply is no longer hot: what the kernel did not take of it moves to the connection's own
@@ -675,8 +686,10 @@ impl Hub {
         }
         let (after, waits) = (held.capacity(), held.has_unsent());
         self.weigh(slot, &mut held, after);
-        self.conns[slot as usize].held = Some(held);
-        if waits && !waited {
+        let conn = &mut self.conns[slot as usize];
+        conn.held = Some(held);
+        // Whoever has work is served first, and most have nothing left to wait with then.
+        if waits && !waited && !conn.has_work() {
             self.rearm(slot);
         }
         while self.weights.total() > self.config.memory_max
@@ -724,11 +737,14 @@ impl Hub {
             Some(held) if !held.wire.is_empty() => held.wire.pending(),
             // With a layer in place, only what it made may go out.
             _ if conn.layer.is_some() => return None,
-            Some(held) if !held.output.is_empty() => {
-                let mut slices = [IoSlice::new(&[]); Self::SLICES];
-                let used = held.output.front(&mut slices, max);
-                return Some(write(&slices[..used]));
-            }
+            Some(held) if !held.output.is_empty() => match held.output.only() {
+                Some(only) => only,
+                None => {
+                    let mut slices = [IoSlice::new(&[]); Self::SLICES];
+                    let used = held.output.front(&mut slices, max);
+                    return Some(write(&slices[..used]));
+                }
+            },
             _ if self.is_hot(slot) => return self.hot.front(read, max, write),
             _ => return None,
         };
@@ -740,7 +756,7 @@ impl Hub {
     const SLICES: usize = 64;
 
     /// Something waits to be written, or our half to be ended.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn wants_flush(&self, slot: u32) -> bool {
         self.is_hot(slot) && !self.hot.is_empty() || self.conns[slot as usize].wants_write()
     }

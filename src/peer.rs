@@ -26,22 +26,13 @@ impl<'a> Peer<'a> {
     ///
     /// More than [`Config::output_max`](crate::Config::output_max) unsent ends the connection.
     pub fn send(&mut self, bytes: &[u8]) -> bool {
-        let open = self.hub.admit(self.id.slot, bytes.len());
-        if open && !bytes.is_empty() {
-            self.hub.push_output(self.id.slot, bytes);
-        }
-        // It may have been what was too much for all together.
-        open && self.conn().state != State::Ended
+        self.hub.admit(self.id.slot, bytes.len()) && self.hub.push_output(self.id.slot, bytes)
     }
 
     /// Queue a payload that others are sent too. It is kept once, however many it waits for; only
     /// one of 64 bytes or less is copied, which costs less. Otherwise like [`send`](Peer::send).
     pub fn send_shared(&mut self, payload: &Arc<[u8]>) -> bool {
-        let open = self.hub.admit(self.id.slot, payload.len());
-        if open && !payload.is_empty() {
-            self.hub.push_shared(self.id.slot, payload);
-        }
-        open && self.conn().state != State::Ended
+        self.hub.admit(self.id.slot, payload.len()) && self.hub.push_shared(self.id.slot, payload)
     }
 
     /// Say no more: the peer reads our end after all that was sent. It may go on sending, and is

@@ -736,6 +736,7 @@ impl<P: Protocol, N: Net> Reactor<P, N> {
         }
     }
 
+    #[inline(always)]
     fn serve_named(&mut self, ConnId { slot, serial }: ConnId) {
         let conn = self.hub.conns.get_mut(slot as usize);
         let Some(conn) = conn.filter(|conn| conn.serial == serial) else { return };
@@ -946,13 +947,14 @@ impl<P: Protocol, N: Net> Reactor<P, N> {
         let fresh = if conn.layer.is_some() { &plain[..size] } else { &scratch[..size] };
 
         // Kept bytes leave the table for the length of the call: a callback may change it.
-        let (mut kept, scanned) =
-            conn.held.as_mut().map(|held| held.take_input()).unwrap_or_default();
-        let joined = !kept.is_empty();
-        if joined {
-            kept.push(fresh, &mut hub.pool);
-        }
-        let bytes = if joined { kept.pending() } else { fresh };
+        let mut kept = conn.take_input();
+        let (bytes, scanned) = match &mut kept {
+            None => (fresh, 0),
+            Some((kept, scanned)) => {
+                kept.push(fresh, &mut hub.pool);
+                (kept.pending(), *scanned)
+            }
+        };
         let mut input = Input::with_budget(bytes, scanned, hub.config.frames_max);
         let mut result = Ok(());
         if !bytes.is_empty() {
@@ -963,12 +965,18 @@ impl<P: Protocol, N: Net> Reactor<P, N> {
         }
         hub.stats.messages += input.messages();
         let (taken, scanned, cut) = (input.taken(), input.scanned(), input.was_cut());
-        if joined {
-            kept.consume(taken, &mut hub.pool);
-        } else if taken < fresh.len() {
-            kept.push(&fresh[taken..], &mut hub.pool);
+        match kept {
+            None if taken == fresh.len() => {}
+            None => {
+                let mut kept = Buf::default();
+                kept.push(&fresh[taken..], &mut hub.pool);
+                self.keep(slot, kept, scanned, cut);
+            }
+            Some((mut kept, _)) => {
+                kept.consume(taken, &mut hub.pool);
+                self.keep(slot, kept, scanned, cut);
+            }
         }
-        self.keep(slot, kept, scanned, cut);
         if let Err(fault) = result {
             self.fault(slot, fault);
         }
@@ -1038,7 +1046,7 @@ impl<P: Protocol, N: Net> Reactor<P, N> {
     }
 
     /// At most one write; then what follows from it: room for more, or our end.
-    #[inline]
+    #[inline(always)]
     fn flush(&mut self, slot: u32) {
         let up = self.hub.conns[slot as usize].state == State::Up;
         match up && self.hub.wants_flush(slot) {
@@ -1047,6 +1055,7 @@ impl<P: Protocol, N: Net> Reactor<P, N> {
         }
     }
 
+    #[inline(always)]
     fn flush_up(&mut self, slot: u32) {
         if let Err(fault) = self.hub.seal(slot) {
             return self.fault(slot, fault);
@@ -1066,6 +1075,7 @@ impl<P: Protocol, N: Net> Reactor<P, N> {
         self.finish(slot);
     }
 
+    #[inline(always)]
     fn write(&mut self, slot: u32) {
         let Self { hub, net, streams, scratch, .. } = self;
         let Some(stream) = &mut streams[slot as usize] else { return };
