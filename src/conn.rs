@@ -233,7 +233,8 @@ macro_rules! bits {
 
 // All sixteen are taken: the next one costs a wider field, and the assertions below a thought.
 bits! {
-    /// What the last edges told, until a call would block: these four as `net::Event::bits` has them.
+    /// What the last edges told, until a call would block. These four are as `net::Event::bits`
+    /// has them.
     readable, set_readable = 0;
     writable, set_writable = 1;
     /// More than bytes is waiting: a short read does not mean that nothing is left.
@@ -433,8 +434,8 @@ impl Conn {
         self.deaf() && self.ours == Ours::Finished
     }
 
-    /// It is up and nothing can be due: with this patience only output that waits has a deadline, or
-    /// what a protocol has asked for.
+    /// It is up and nothing can be due: only output that waits has a deadline here, or what a
+    /// protocol has asked for.
     #[inline]
     pub(crate) fn is_in_no_hurry(&self, patience: &Patience) -> bool {
         self.state == State::Up
