@@ -379,10 +379,8 @@ impl Conn {
     /// output waits is no reason not to read if it waits for just that.
     #[inline]
     pub(crate) fn wants_bytes(&self) -> bool {
-        if self.theirs_over() || self.deaf() {
-            return !self.theirs_over();
-        }
-        !self.paused() && (!self.full() || self.read_while_full() || self.held_back())
+        let full = self.full() && !self.read_while_full() && !self.held_back();
+        !self.theirs_over() && (self.deaf() || !self.paused() && !full)
     }
 
     #[inline]
