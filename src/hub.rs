@@ -373,11 +373,13 @@ impl Hub {
     /// moving a deadline further away costs nothing here.
     #[inline]
     pub(crate) fn rearm(&mut self, slot: u32) {
-        let conn = &self.conns[slot as usize];
-        if conn.is_in_no_hurry(&self.patience) {
-            return; // most connections, most of the time
+        if !self.conns[slot as usize].is_in_no_hurry(&self.patience) {
+            self.rearm_for_the_first(slot);
         }
-        let Some(due) = conn.next_due(&self.patience) else { return };
+    }
+
+    fn rearm_for_the_first(&mut self, slot: u32) {
+        let Some(due) = self.conns[slot as usize].next_due(&self.patience) else { return };
         let now = self.now_ms();
         let at = now.saturating_add_signed(ms_between(stamp_now(now), due).into());
         if self.timers.armed_at(slot).is_none_or(|armed| at < armed) {
