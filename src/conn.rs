@@ -149,8 +149,8 @@ pub(crate) struct Conn {
     pub(crate) deadline: Option<Stamp>,
     /// When `Protocol::timer` is wanted.
     pub(crate) wake: Option<Stamp>,
-    /// Bytes moved in its last turn, both ways; once it lingers, all that were thrown away.
-    pub(crate) moved: u32,
+    /// Bytes of its last visit, both ways; once it lingers, all that were thrown away.
+    pub(crate) bytes: u32,
     /// The peer's IPv4 address, or where `Hub` keeps the longer one.
     ip: [u8; 4],
     port: u16,
@@ -170,7 +170,7 @@ const _: () = assert!(size_of::<Option<Conn>>() <= 48);
 /// are told apart, and 50 days of running do no harm. Never zero, so that `None` costs nothing.
 pub(crate) type Stamp = NonZeroU32;
 
-/// Bytes of one turn, both ways. An echo of 16 KiB is well below, whoever fills its read buffer is
+/// Bytes of one visit, both ways. An echo of 16 KiB is well below, whoever fills its read buffer is
 /// not.
 const HEAVY: u32 = 64 << 10;
 
@@ -250,7 +250,7 @@ bits! {
     full, set_full = 7;
     /// Offer the kept input again although nothing new has come.
     reoffer, set_reoffer = 8;
-    /// In the run queue.
+    /// In one of the two queues, or being served.
     queued, set_queued = 9;
     /// At least one byte has come.
     heard, set_heard = 10;
@@ -278,7 +278,7 @@ impl Conn {
             active: now,
             deadline: None,
             wake: None,
-            moved: 0,
+            bytes: 0,
             ip: [0; 4],
             port: 0,
             listener,
@@ -396,24 +396,30 @@ impl Conn {
         }
     }
 
-    /// A turn begins, or it is asked again for its share.
+    /// It is served. Until that is over it counts as queued.
     #[inline]
-    pub(crate) fn begin_turn(&mut self) {
-        self.set_queued(false);
+    pub(crate) fn begin_visit(&mut self) {
         if !self.is_lingering() {
-            self.moved = 0;
+            self.bytes = 0;
         }
     }
 
     #[inline]
     pub(crate) fn has_moved(&mut self, bytes: usize) {
-        self.moved = self.moved.saturating_add(bytes as u32);
+        self.bytes = self.bytes.saturating_add(bytes as u32);
     }
 
-    /// It had so much in its last turn that whoever asks for little goes first.
+    /// It had all that it may have in one visit, however little that is.
+    pub(crate) fn has_spent_its_visit(&mut self) {
+        if !self.is_lingering() {
+            self.bytes = self.bytes.max(HEAVY);
+        }
+    }
+
+    /// It had so much in its last visit that whoever asks for little goes first.
     #[inline]
     pub(crate) fn is_heavy(&self) -> bool {
-        self.moved >= HEAVY
+        self.bytes >= HEAVY
     }
 
     /// Nothing unread, nothing unsent, nothing begun: nobody would miss an answer.

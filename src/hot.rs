@@ -74,7 +74,8 @@ impl Hot {
     /// The two parts; `read` is the read buffer.
     #[inline]
     pub(crate) fn parts<'a>(&'a self, read: &'a [u8]) -> [&'a [u8]; 2] {
-        [read.get(self.lent.clone()).unwrap_or_default(), &self.bytes]
+        let lent = if self.is_lent() { &read[self.lent.clone()] } else { &[] };
+        [lent, &self.bytes]
     }
 
     /// Show `write` at most `max` bytes of it; not at all if there are none.

@@ -54,9 +54,9 @@ pub struct Hub {
     pub(crate) conns: Slab<Conn>,
     /// Connections with work, oldest first. Each is in one of the two queues, once.
     pub(crate) queue: VecDeque<ConnId>,
-    /// Those who are not done after their turn, or had much in their last one. They are served
-    /// after the others.
-    pub(crate) rest: VecDeque<ConnId>,
+    /// Those of them who had much in their last visit: a whole budget, or many bytes. They are
+    /// served after the others.
+    pub(crate) heavy: VecDeque<ConnId>,
     /// Connections that are over, to be released at the end of the turn.
     pub(crate) ended: VecDeque<(u32, Reason)>,
     /// Connections that callbacks asked for.
@@ -120,10 +120,10 @@ pub(crate) enum Stopping {
 
 impl fmt::Debug for Hub {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { conns, queue, rest, stopping, now, .. } = self;
+        let Self { conns, queue, heavy, stopping, now, .. } = self;
         f.debug_struct("Hub")
             .field("connections", &conns.len())
-            .field("queued", &(queue.len() + rest.len()))
+            .field("queued", &(queue.len() + heavy.len()))
             .field("stopping", stopping)
             .field("now", now)
             .finish_non_exhaustive()
@@ -135,7 +135,7 @@ impl Hub {
         Self {
             conns: Slab::new(),
             queue: VecDeque::new(),
-            rest: VecDeque::new(),
+            heavy: VecDeque::new(),
             ended: VecDeque::new(),
             dials: VecDeque::new(),
             timers: Timers::new(),
@@ -151,7 +151,7 @@ impl Hub {
             longest_turn: Duration::ZERO,
             now,
             clock: now,
-            stamp: Stamp::MIN,
+            stamp: stamp(now.as_millis() as u64 + 1),
             serial: 0,
             sealed: Vec::new(),
             long_addrs: Slab::new(),
@@ -448,26 +448,22 @@ impl Hub {
         }
     }
 
-    /// Called after anything that may have given a connection work: with
-    /// [`requeue`](Hub::requeue) the only way into the queue.
+    /// Called after anything that may have given a connection work: the only way into the queue.
     #[inline]
     pub(crate) fn touch(&mut self, slot: u32) {
         let conn = &mut self.conns[slot as usize];
         if conn.has_work() && !conn.queued() {
             conn.set_queued(true);
-            let queue = if conn.is_heavy() { &mut self.rest } else { &mut self.queue };
+            let queue = if conn.is_heavy() { &mut self.heavy } else { &mut self.queue };
             queue.push_back(ConnId { slot, serial: conn.serial });
         }
     }
 
-    /// Its turn is over. If it is not done, it waits for the next behind all others.
+    /// Its visit is over. If it is not done, it waits for the next.
     #[inline]
-    pub(crate) fn requeue(&mut self, slot: u32) {
-        let conn = &mut self.conns[slot as usize];
-        if conn.has_work() && !conn.queued() {
-            conn.set_queued(true);
-            self.rest.push_back(ConnId { slot, serial: conn.serial });
-        }
+    pub(crate) fn end_visit(&mut self, slot: u32) {
+        self.conns[slot as usize].set_queued(false);
+        self.touch(slot);
     }
 
     /// The connection is over. Its memory is free at once; its slot, at the end of the turn.
@@ -489,7 +485,7 @@ impl Hub {
     pub(crate) fn linger(&mut self, slot: u32) {
         let until = self.ms_after(self.config.linger).map(stamp);
         let conn = &mut self.conns[slot as usize];
-        (conn.deadline, conn.moved) = (until, 0);
+        (conn.deadline, conn.bytes) = (until, 0);
         self.rearm(slot);
     }
 
@@ -537,7 +533,7 @@ impl Hub {
         if self.conns.len() > SMALL {
             return;
         }
-        let (mut weight, mut long, mut counted) = (0, 0, 0);
+        let (mut weight, mut long, mut counted, mut queued) = (0, 0, 0, 0);
         for (slot, conn) in &self.conns {
             assert!(!conn.has_work() || conn.queued(), "connection {slot} has work and no turn");
             let armed = self.timers.armed_at(slot as u32);
@@ -551,10 +547,16 @@ impl Hub {
             }
             long += usize::from(conn.long_addr());
             counted += u32::from(conn.counted());
+            queued += usize::from(conn.queued());
             let held = conn.held.as_ref();
             assert!(held.is_none_or(|held| !held.is_empty()), "connection {slot} hoards");
             weight += held.map_or(0, |held| held.capacity());
         }
+        let is_alive = |id: &&ConnId| {
+            self.conns.get(id.slot as usize).is_some_and(|conn| conn.serial == id.serial)
+        };
+        let names = self.queue.iter().chain(&self.heavy).filter(is_alive).count();
+        assert_eq!(queued, names, "each is in one queue, once");
         assert_eq!(weight, self.weights.total());
         assert_eq!(long, self.long_addrs.len(), "addresses of nobody");
         assert_eq!(counted, self.per_ip.values().sum::<u32>(), "counts of nobody");

@@ -33,7 +33,7 @@ use crate::{
 /// would be a busy loop; later, and whoever waits would notice.
 const SHORTAGE_MS: u64 = 10;
 
-/// Whoever is not done is served at least this long before the kernel is asked again who else is
+/// Those who had much are served at least this long before the kernel is asked again who else is
 /// ready: what that costs is little beside it.
 const SHARE_MIN: Duration = Duration::from_micros(25);
 
@@ -328,14 +328,14 @@ impl<P: Protocol, N: Net> Reactor<P, N> {
 
     /// A connection is queued, *or a listener is ready and has room*, or something was cut short.
     fn has_work(&self) -> bool {
-        let Hub { queue, rest, ended, dials, stopping, .. } = &self.hub;
+        let Hub { queue, heavy, ended, dials, stopping, .. } = &self.hub;
         let sweeping = match *stopping {
             Stopping::No | Stopping::Over => false,
             Stopping::Asked | Stopping::AtOnce => true,
             Stopping::Draining { swept, end, .. } => swept < end,
         };
         !queue.is_empty()
-            || !rest.is_empty()
+            || !heavy.is_empty()
             || !ended.is_empty()
             || !dials.is_empty()
             || sweeping
@@ -715,32 +715,33 @@ impl<P: Protocol, N: Net> Reactor<P, N> {
         self.lap(Culprit::Conn(slot));
     }
 
-    /// One turn for everyone who was waiting when this began. Then whoever was not done before, or
-    /// had much: as long as all else in this turn has taken, or little more. Who asks for little
-    /// therefore never waits for many who ask for much, and they have half of the time.
+    /// A visit for everyone who was waiting when this began: first whoever had little in the one
+    /// before, then those who had much, as long as all else in this turn has taken, or little more.
+    /// Who asks for little therefore never waits for many who ask for much, and these have half of
+    /// the time.
     fn serve(&mut self) {
-        let (waiting, rest) = (self.hub.queue.len(), self.hub.rest.len());
+        let (waiting, heavy) = (self.hub.queue.len(), self.hub.heavy.len());
         for _ in 0..waiting {
             let Some(id) = self.hub.queue.pop_front() else { break };
-            self.serve_named(id);
+            self.visit(id);
         }
         let Watch { began, mark: until, .. } = self.watch;
         let share = until.saturating_sub(began).max(SHARE_MIN);
-        for left in (0..rest).rev() {
-            let Some(id) = self.hub.rest.pop_front() else { return };
-            self.serve_named(id);
-            if left > 0 && self.watch.mark.saturating_sub(until) > share {
+        for n in 0..heavy {
+            if n > 0 && self.watch.mark.saturating_sub(until) > share {
                 self.hub.stats.share_budget += 1;
                 return;
             }
+            let Some(id) = self.hub.heavy.pop_front() else { return };
+            self.visit(id);
         }
     }
 
     #[inline(always)] // as all that returns behind a system call: docs/speed.md
-    fn serve_named(&mut self, ConnId { slot, serial }: ConnId) {
+    fn visit(&mut self, ConnId { slot, serial }: ConnId) {
         let conn = self.hub.conns.get_mut(slot as usize);
         let Some(conn) = conn.filter(|conn| conn.serial == serial) else { return };
-        conn.begin_turn();
+        conn.begin_visit();
         self.hub.stats.served += 1;
         self.serve_one(slot);
         self.lap(Culprit::Conn(slot));
@@ -760,7 +761,7 @@ impl<P: Protocol, N: Net> Reactor<P, N> {
             self.farewell(slot, dry);
         }
         self.hub.rearm(slot);
-        self.hub.requeue(slot);
+        self.hub.end_visit(slot);
     }
 
     /// Writable may mean connected, failed, or nothing yet.
@@ -909,6 +910,7 @@ impl<P: Protocol, N: Net> Reactor<P, N> {
         let conn = &mut conns[slot as usize];
         stats.bytes_in += size as u64;
         if size == self.scratch.len() {
+            conn.has_spent_its_visit();
             stats.read_budget += 1;
         } else if N::SHORT_MEANS_DONE && !conn.ending() {
             conn.set_readable(false);
@@ -920,7 +922,7 @@ impl<P: Protocol, N: Net> Reactor<P, N> {
             return self.offer(slot, size);
         }
         if conn.is_lingering() {
-            if conn.moved > config.linger_bytes {
+            if conn.bytes > config.linger_bytes {
                 stats.linger_overflow += 1;
                 self.hub.end(slot, Reason::Closed);
             }
@@ -991,7 +993,10 @@ impl<P: Protocol, N: Net> Reactor<P, N> {
             return hub.reclaim(slot);
         }
         conn.set_reoffer(conn.reoffer() || cut);
-        hub.stats.frame_budget += u64::from(cut);
+        if cut {
+            conn.has_spent_its_visit();
+            hub.stats.frame_budget += 1;
+        }
         hub.hold(slot, |held, _| (held.input, held.scanned) = (kept, scanned));
         if len > max {
             hub.end(slot, Reason::InputOverflow);
@@ -1017,7 +1022,8 @@ impl<P: Protocol, N: Net> Reactor<P, N> {
         };
         hub.conns[slot as usize].layer = Some(layer);
         hub.trace.mark(|| net.now());
-        if !answer.is_empty() {
+        // After our end nothing can be said any more.
+        if !answer.is_empty() && hub.conns[slot as usize].ours != Ours::Finished {
             hub.hold(slot, |held, pool| held.wire.push(&answer, pool));
             hub.limit_output(slot, hub.unsent(slot));
         }
@@ -1091,7 +1097,10 @@ impl<P: Protocol, N: Net> Reactor<P, N> {
         hub.stats.writes += 1;
         match result {
             Ok(n) => {
-                hub.stats.write_budget += u64::from(size == hub.config.write_max);
+                if size == hub.config.write_max {
+                    hub.conns[slot as usize].has_spent_its_visit();
+                    hub.stats.write_budget += 1;
+                }
                 if n < size && N::SHORT_MEANS_DONE {
                     hub.conns[slot as usize].set_writable(false);
                 }

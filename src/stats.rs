@@ -67,8 +67,8 @@ pub struct Stats {
     pub write_budget: u64,
     /// The same for [`frames_max`](crate::Config::frames_max).
     pub frame_budget: u64,
-    /// Times those who were not done, or had much before, did not all get their turn: what they had
-    /// took longer than all else did.
+    /// Turns in which not all of those who had much before had theirs: what they had took longer
+    /// than all else did.
     pub share_budget: u64,
     /// The same for [`jobs_max`](crate::Config::jobs_max).
     pub job_budget: u64,

@@ -13,7 +13,7 @@ use charkh::{
     Config, ConnId, Hub, Input, Layer, Peer, Protocol, Reactor, Reason, Result, WhenFull,
     net::{Net, Sim},
 };
-use common::{MS, Script, on_data, pattern, read_all, settle, world};
+use common::{MS, Script, on_data, pattern, read_all, settle, swallow, world};
 
 fn elapsed_to_done<P: Protocol>(reactor: &mut Reactor<P, Sim>) -> Duration {
     let start = reactor.net().now();
@@ -549,4 +549,63 @@ fn a_reply_that_begins_with_what_was_read_is_in_order() {
         settle(&mut reactor);
         assert_eq!((reactor.hub().len(), reactor.hub().stats().memory), (0, 0));
     }
+}
+
+/// What is asked for before the first turn begins then, and not when the world did.
+#[test]
+fn a_dial_before_the_first_turn_has_its_ten_seconds() {
+    let net = Sim::new(1);
+    net.clock().advance(Duration::from_secs(11)); // the program has read its tables meanwhile
+    let script = Script::default();
+    let diary = script.diary.clone();
+    let mut reactor = Reactor::with(script, net, Config::default()).unwrap();
+    reactor.hub().connect("10.0.0.1:80".parse().unwrap());
+    for _ in 0..10 {
+        let _ = reactor.turn();
+    }
+    assert_eq!(diary.lines(), ["open"], "at {:?}", reactor.net().now());
+}
+
+/// Answers all that it hears.
+struct Pongs;
+
+impl Layer for Pongs {
+    fn receive(&mut self, wire: &[u8], plain: &mut Vec<u8>, answer: &mut Vec<u8>) -> Result {
+        plain.extend(wire);
+        answer.extend(b"pong");
+        Ok(())
+    }
+    fn send(&mut self, plain: &[u8], wire: &mut Vec<u8>) -> Result {
+        wire.extend(plain);
+        Ok(())
+    }
+}
+
+/// What it answers after our half has ended goes nowhere; it is not kept for a peer who is then
+/// said not to read.
+#[test]
+fn a_layer_may_answer_after_our_half_has_ended() {
+    let mut script = on_data(swallow);
+    script.open = Box::new(|peer| {
+        peer.finish();
+        Ok(())
+    });
+    let diary = script.diary.clone();
+    let mut reactor = Reactor::with(script, Sim::new(1), Config::default()).unwrap();
+    let listening = reactor.listen("127.0.0.1:1").unwrap();
+    reactor.layer(listening.id, || Box::new(Pongs));
+    let client = reactor.net().client();
+    let clock = reactor.net().clock();
+    for _ in 0..30 {
+        for _ in 0..3 {
+            let _ = reactor.turn_within(Duration::ZERO);
+        }
+        reactor.net().send(client, b"more");
+        reactor.net().deliver_all();
+        clock.advance(3000 * MS);
+    }
+    reactor.net().finish_client(client);
+    settle(&mut reactor);
+    let lines = diary.lines();
+    assert_eq!(lines.last().unwrap(), "closed", "{lines:?}");
 }

@@ -4,7 +4,7 @@
 use std::num::NonZeroU64;
 use std::{
     fmt, fs,
-    io::{self, IoSlice, Write},
+    io::{self, IoSlice},
     net::{IpAddr, Shutdown, SocketAddr},
     sync::Arc,
     time::Duration,
@@ -21,7 +21,7 @@ use rustix::{
 };
 #[cfg(target_os = "linux")]
 use rustix::{
-    net::{RecvFlags, SendFlags},
+    net::{RecvFlags, SendAncillaryBuffer, SendFlags},
     time::{ClockId, Timespec, clock_gettime},
 };
 use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
@@ -297,14 +297,26 @@ fn send(stream: &mut TcpStream, bytes: &[u8]) -> io::Result<usize> {
     Ok(rustix::net::send(stream, bytes, SendFlags::NOSIGNAL)?)
 }
 
+/// The same of several: `writev` would raise a signal where the peer is gone.
+#[cfg(target_os = "linux")]
+fn send_all(stream: &mut TcpStream, bytes: &[IoSlice<'_>]) -> io::Result<usize> {
+    let mut nothing_else = SendAncillaryBuffer::default();
+    Ok(rustix::net::sendmsg(stream, bytes, &mut nothing_else, SendFlags::NOSIGNAL)?)
+}
+
 #[cfg(not(target_os = "linux"))]
 fn recv(stream: &mut TcpStream, into: &mut [u8]) -> io::Result<usize> {
-    stream.read(into)
+    io::Read::read(stream, into)
 }
 
 #[cfg(not(target_os = "linux"))]
 fn send(stream: &mut TcpStream, bytes: &[u8]) -> io::Result<usize> {
-    stream.write(bytes)
+    io::Write::write(stream, bytes)
+}
+
+#[cfg(not(target_os = "linux"))]
+fn send_all(stream: &mut TcpStream, bytes: &[IoSlice<'_>]) -> io::Result<usize> {
+    io::Write::write_vectored(stream, bytes)
 }
 
 impl Net for Os {
@@ -424,7 +436,7 @@ impl Net for Os {
     fn write(&mut self, stream: &mut TcpStream, bytes: &[IoSlice<'_>]) -> io::Result<usize> {
         match bytes {
             [bytes] => send(stream, bytes),
-            bytes => stream.write_vectored(bytes),
+            bytes => send_all(stream, bytes),
         }
     }
 
