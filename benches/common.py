@@ -6,12 +6,15 @@ import pathlib
 import subprocess
 import sys
 import tempfile
+import time
 
 HERE = pathlib.Path(__file__).resolve().parent
 TARGET = pathlib.Path(os.environ.get("CARGO_TARGET_DIR", HERE.parent / "target"))
 CHARKH = os.environ.get("CHARKH", str(TARGET / "release" / "charkh"))
 CPUS = sorted(os.sched_getaffinity(0))
 OURS, THEIRS = {CPUS[0]}, {CPUS[-1]}  # processors of generators, of servers
+
+REST_S = 0.02  # who has taken nothing for so long has nothing to do
 
 misses = []  # goals that were shown and not met
 
@@ -51,13 +54,17 @@ def running(command, cpus=None, **options):
         process.wait()
 
 
+def port_of(server):
+    """charkh says `listening on tcp 127.0.0.1:7000`, others the number alone."""
+    return int(server.stdout.readline().rsplit(":", 1)[-1])
+
+
 @contextlib.contextmanager
 def serving(protocol, cpus=None):
     """`charkh serve`: the process and its port."""
     command = [CHARKH, "serve", "--protocol", protocol, "127.0.0.1:0"]
     with running(command, cpus, stdout=subprocess.PIPE, text=True) as server:
-        # It says `listening on tcp 127.0.0.1:7000`.
-        yield server, int(server.stdout.readline().rsplit(":", 1)[1])
+        yield server, port_of(server)
 
 
 def begin_load(port, *options, cpus=None):
@@ -80,6 +87,19 @@ def end_load(run):
 
 def load(port, *options, cpus=None):
     return end_load(begin_load(port, *options, cpus=cpus))
+
+
+def cpu_s(pid):
+    """Seconds of processor time of all its threads, to the nanosecond: its CPU-time clock."""
+    return time.clock_gettime(~pid << 3 | 2)
+
+
+def at_rest(pid):
+    """Wait until a process takes no more processor time."""
+    last = None
+    while last != (now := cpu_s(pid)):
+        last = now
+        time.sleep(REST_S)
 
 
 def anonymous(pid):

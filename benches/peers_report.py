@@ -9,16 +9,17 @@ TITLES = {"epoll": "bare epoll loop, C", "control": "the same again",
           "epoll-level": "level-triggered, C", "libuv": "libuv, C", "libevent": "libevent, C",
           "go": "Go", "node": "Node"}
 SHORT = {"50": "50 conns", "1000": "1 000 conns", "10000": "10 000 conns", "depth": "16 in flight",
-         "16k": "16 KiB", "idle": "idle memory", "churn": "come and go"}
+         "16k": "16 KiB", "idle": "idle memory", "churn": "come and go",
+         "broadcast": "broadcast"}
 
 
 def median(rounds, what):
     return statistics.median(one[what] for one in rounds)
 
 
-def cost(results):
+def cost(results, case):
     """The figure that ratios are made of."""
-    return "to_load" if results["even"] else "cpu_us"
+    return "to_load" if results["even"] and case != "broadcast" else "cpu_us"
 
 
 def ratios(rounds, what, name, other):
@@ -41,6 +42,8 @@ COLUMNS = {
               ("to load's", "to_load", 1, 2), ("busy %", "busy", 100, 0),
               ("load busy %", "load_busy", 100, 0)],
     "idle": [("bytes each", "bytes", 1, 0)],
+    "broadcast": [("CPU µs each", "cpu_us", 1, 3), ("waiting B", "waiting", 1, 0),
+                  ("memory B", "memory", 1, 0)],
 }
 
 
@@ -50,8 +53,8 @@ def case_rows(case, rounds, by):
     has_ratio = REFERENCE in rounds and case != "idle"
     rows = [["", *(head for head, *_ in columns), *(["ratio", "(min - max)"] * has_ratio)]]
     for name, each in rounds.items():
-        row = [title(name), *(f"{median(each, what) * by:.{digits}f}"
-                              for _, what, by, digits in columns)]
+        row = [title(name), *(f"{median(each, what) * factor:.{digits}f}" if what in each[0] else ""
+                              for _, what, factor, digits in columns)]
         if has_ratio:
             many = ratios(rounds, by, name, REFERENCE)
             row += [f"{statistics.median(many):.2f}", f"{min(many):.2f} - {max(many):.2f}"]
@@ -90,7 +93,7 @@ def tables(results):
     """For a terminal."""
     parts = [provenance(results), peers_versions(results), *doubts(results)]
     for case, found in results["cases"].items():
-        rows = case_rows(case, found["rounds"], cost(results))
+        rows = case_rows(case, found["rounds"], cost(results, case))
         widths = [max(map(len, column)) for column in zip(*rows)]
         parts.append(f"\n{found['what']}")
         for name, *figures in rows:
@@ -112,18 +115,20 @@ def markdown_table(rows):
 def summary_rows(results):
     """A server in a row: its cost in every case, relative to the bare loop's, which is in µs."""
     cases = results["cases"]
-    names = next(iter(cases.values()))["rounds"]
+    names = dict.fromkeys(name for found in cases.values() for name in found["rounds"])
     rows = [["", *(SHORT[case] for case in cases)]]
     for name in names:
         row = [title(name)]
         for case, found in cases.items():
             rounds = found["rounds"]
-            if case == "idle":
+            if name not in rounds:
+                row.append("")
+            elif case == "idle":
                 row.append(f"{median(rounds[name], 'bytes'):.0f} B")
             elif name == REFERENCE or REFERENCE not in rounds:
                 row.append(f"{median(rounds[name], 'cpu_us'):.2f} µs")
             else:
-                many = ratios(rounds, cost(results), name, REFERENCE)
+                many = ratios(rounds, cost(results, case), name, REFERENCE)
                 row.append(f"{statistics.median(many):.2f}")
         rows.append(row)
     return rows
@@ -137,7 +142,7 @@ def markdown(results):
              ". ".join([provenance(results), peers_versions(results), *doubts(results)]) + "."]
     for case, found in results["cases"].items():
         parts += [f"### {found['what']}",
-                  markdown_table(case_rows(case, found["rounds"], cost(results)))]
+                  markdown_table(case_rows(case, found["rounds"], cost(results, case)))]
     return "\n\n".join(parts) + "\n"
 
 
@@ -226,7 +231,7 @@ def svg(results):
         if case == "idle":
             panels.append(("user memory of an idle connection", memory_bars(rounds), None))
         elif REFERENCE in rounds:
-            panels.append((found["what"], ratio_bars(rounds, cost(results)), 1))
+            panels.append((found["what"], ratio_bars(rounds, cost(results, case)), 1))
     tall = HEAD + ROW * max((len(bars) for _, bars, _ in panels), default=0) + 16
     column = (WIDTH - MARGIN) / 2
     height = 84 + tall * (len(panels) // 2) + max(tall, NOTES)
