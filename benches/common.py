@@ -60,6 +60,35 @@ def port_of(server):
 
 
 @contextlib.contextmanager
+def real_time():
+    """Whatever is started within the block comes before all else on its processor, if that is
+    allowed; yields whether it is."""
+    ours = os.sched_getscheduler(0), os.sched_getparam(0)
+    try:
+        os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(10))
+    except PermissionError:
+        yield False
+        return
+    try:
+        yield True
+    finally:
+        os.sched_setscheduler(0, *ours)
+
+
+@contextlib.contextmanager
+def awake():
+    """Neither processor sleeps within the block: on each runs what gives way to all else. A virtual
+    one that sleeps is woken when its host finds the time, and those look slow who have little to
+    do."""
+    with contextlib.ExitStack() as spinners:
+        for cpu in OURS | THEIRS:
+            spin = [sys.executable, "-c", "while True: pass"]
+            spinner = spinners.enter_context(running(spin, {cpu}))
+            os.sched_setscheduler(spinner.pid, os.SCHED_IDLE, os.sched_param(0))
+        yield
+
+
+@contextlib.contextmanager
 def serving(protocol, cpus=None):
     """`charkh serve`: the process and its port."""
     command = [CHARKH, "serve", "--protocol", protocol, "127.0.0.1:0"]

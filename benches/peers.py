@@ -79,6 +79,12 @@ BROADCASTS = {
     "charkh": Server(CARGO, [BUILT / "release" / "broadcast-charkh"], False),
     "tokio": Server(CARGO, [BUILT / "release" / "broadcast-tokio"], False),
 }
+FAIR = {
+    "epoll": SERVERS["epoll"],
+    "charkh": SERVERS["charkh"]._replace(command=[*SERVERS["charkh"].command, "--stats", "200ms"]),
+    "tokio": SERVERS["tokio"],
+    "redis": Server(["redis-server", "--version"], [PEERS / "redis.py"], False),
+}
 
 Case = collections.namedtuple("Case", "what servers load buffer", defaults=[None, None])
 CASES = {
@@ -91,6 +97,8 @@ CASES = {
     "idle": Case("10 000 idle connections", SERVERS, None, 1024),
     "churn": Case("connections that come and go", SERVERS, None, 1024),
     "broadcast": Case("100 bytes to 10 000 connections", BROADCASTS),
+    "fairness": Case("1 000 polite requests a second, 10 000 idle connections, and flooders", FAIR,
+                     None, 4096),
 }
 
 
@@ -102,7 +110,8 @@ def made(recipe):
     if shutil.which(recipe[0]) is None:
         print(f"{recipe[0]} is not installed", file=sys.stderr)
         return False
-    done = subprocess.run([str(word) for word in recipe], stderr=subprocess.PIPE, text=True)
+    done = subprocess.run([str(word) for word in recipe], stdout=subprocess.DEVNULL,
+                          stderr=subprocess.PIPE, text=True)
     if done.returncode:
         print(done.stderr, file=sys.stderr)
     return done.returncode == 0
@@ -146,6 +155,7 @@ def versions():
                     "libevent": first_line("pkg-config", "--modversion", "libevent"),
                     "go": first_line("go", "env", "GOVERSION").removeprefix("go"),
                     "node": first_line("node", "--version").removeprefix("v"),
+                    "redis": first_line("redis-server", "--version").partition(" sha")[0][15:],
                     "cc": first_line("cc", "-dumpfullversion"),
                     "rustc": first_line("rustc", "--version").partition(" (")[0][6:]}
 
@@ -337,9 +347,10 @@ def arguments():
     parser.add_argument("--seconds", type=float, default=3, help="of a measurement")
     parser.add_argument("--cases", nargs="+", choices=CASES, default=list(CASES), metavar="CASE",
                         help=" ".join(CASES))
-    parser.add_argument("--servers", nargs="+", choices=SERVERS,
-                        default=[name for name in SERVERS if name != "control"],
-                        metavar="SERVER", help=" ".join(SERVERS))
+    servers = dict.fromkeys(name for case in CASES.values() for name in case.servers)
+    parser.add_argument("--servers", nargs="+", choices=servers,
+                        default=[name for name in servers if name != "control"],
+                        metavar="SERVER", help=" ".join(servers))
     parser.add_argument("--even", action="store_true",
                         help="divide CPU time by the load's own, where a machine is not steady")
     parser.add_argument("--json", type=pathlib.Path, metavar="FILE", help="all rounds")

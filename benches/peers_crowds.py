@@ -1,15 +1,18 @@
 """The cases of benches/peers.py that are about ten thousand connections and more: what all of them
 together cost, and what they do to each other."""
 import contextlib
+import os
 import pathlib
 import select
 import socket
 import statistics
 import struct
+import sys
 import time
 
-from common import anonymous, at_rest, cpu_s, port_of
-from peers_report import median, ratios
+from common import (OURS, anonymous, at_rest, awake, begin_load, cpu_s, end_load, port_of,
+                    real_time)
+from peers_report import FLOODERS, by_flooders, median, ratios
 
 CONNS = 10_000
 MESSAGE = 100  # bytes of a broadcast
@@ -18,6 +21,10 @@ FIRST = 2
 LARGE = 64 * 1024  # more than the kernel takes for a client that does not read
 RECEIVE_SMALL = 4096
 NAMED = 512  # bytes of memory that may say what waits for whom, without a copy of it
+POLITE = ["-c", "10", "--rate", "1000", "--warmup", "200ms"]
+FLOOD = ["--depth", "4096"]
+FLOODED_S = 0.2  # of the server's processor, before a flood is one
+WATCH_S = 0.02  # between two looks at a server
 
 
 @contextlib.contextmanager
@@ -98,6 +105,108 @@ def broadcast_goals(rounds):
     return rows
 
 
+# Who waits for whom.
+
+
+@contextlib.contextmanager
+def loaded(port, *options):
+    """A load under way for the length of the block."""
+    process, file = begin_load(port, "--reset", "-d", "1h", *options, cpus=OURS)
+    with file:
+        try:
+            yield
+        finally:
+            process.kill()
+            process.wait()
+
+
+def until(holds):
+    give_up = time.monotonic() + 30
+    while not holds():
+        if time.monotonic() > give_up:
+            raise TimeoutError("a server is not where it should be after 30 seconds")
+        time.sleep(WATCH_S)
+
+
+def has_conns(server, count):
+    """Whether it has as many descriptors, of whatever kind."""
+    return len(os.listdir(f"/proc/{server.pid}/fd")) > count
+
+
+def told(server):
+    """The lines of figures that `charkh serve --stats` has printed since they were last read."""
+    fd, text = server.stdout.fileno(), b""
+    os.set_blocking(fd, False)
+    with contextlib.suppress(BlockingIOError):
+        while chunk := os.read(fd, 64 * 1024):
+            text += chunk
+    lines = [line.split() for line in text.decode().splitlines() if line.startswith("seconds ")]
+    return [dict(zip(words[::2], words[1::2])) for words in lines]
+
+
+def micros(line, what):
+    return int(line[what].removesuffix("us"))
+
+
+def polite(port, seconds, speech):
+    """How long those wait who ask for little. They have the processor before the flooders, which
+    they share it with: it is the server that is asked about."""
+    with real_time() as allowed:
+        run = begin_load(port, *POLITE, *speech, "--reset", "-d", f"{seconds}s", cpus=OURS)
+        results = end_load(run)
+    service = results["service"]
+    if not results["requests"]:
+        sys.exit(f"no polite request was answered: {results['errors']} {results['examples']}")
+    return {"p50_us": service["p50_ns"] / 1e3, "p99_us": service["p99_ns"] / 1e3,
+            "steal": results["testimony"]["steal"] or 0, "real_time": allowed,
+            "errors": sum(results["errors"].values())}
+
+
+def turns(lines):
+    """What charkh says of its turns. The 99th percentile is that of an interval in the middle."""
+    if not lines:
+        return {}
+    return {"turn_p99_us": statistics.median(micros(line, "turn_p99") for line in lines),
+            "turn_max_us": max(micros(line, "turn_max") for line in lines)}
+
+
+def fairness(serve, name, seconds):
+    """Beside as many as are idle, and no flooder, one, sixteen: all of the same server."""
+    speech = ["--reply", "resp"] if name == "redis" else []
+    found = {}
+    with serve() as server, awake(), contextlib.ExitStack() as idle:
+        port = port_of(server)
+        idle.enter_context(loaded(port, "--hold", "-c", str(CONNS)))
+        until(lambda: has_conns(server, CONNS))
+        for count in FLOODERS:
+            with contextlib.ExitStack() as flood:
+                if count:
+                    begun = cpu_s(server.pid)
+                    flood.enter_context(loaded(port, "-c", str(count), *FLOOD, *speech))
+                    until(lambda: cpu_s(server.pid) - begun > FLOODED_S)
+                told(server)
+                found[str(count)] = polite(port, seconds, speech) | turns(told(server))
+    for one in found.values():
+        one["times"] = one["p99_us"] / found["0"]["p99_us"]
+    return found
+
+
+def fairness_goals(rounds):
+    rows = []
+    for label, each in by_flooders({"charkh": rounds["charkh"]}).items():
+        label = label.removeprefix("charkh, ")
+        many = [one["times"] for one in each]
+        times, turns_us = statistics.median(many), 2 * median(each, "turn_p99_us")
+        if label == "no flooder":
+            continue
+        rows += [(f"{label}: p99, to that without",
+                  f"{times:.2f} ({min(many):.2f} - {max(many):.2f})", "<= 3", times <= 3),
+                 (f"{label}: two turns at p99", f"{turns_us:.0f} µs", "<= 1000 µs",
+                  turns_us <= 1000),
+                 (f"{label}: longest turn", f"{median(each, 'turn_max_us'):.0f} µs", None, None)]
+    return rows
+
+
 # A case, and what it must have shown for charkh.
-CROWDS = {"broadcast": broadcast}
-GOALS = {"broadcast": broadcast_goals}
+CROWDS = {"broadcast": broadcast, "fairness": fairness}
+GOALS = {"broadcast": broadcast_goals, "fairness": fairness_goals}

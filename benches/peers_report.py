@@ -11,6 +11,9 @@ TITLES = {"epoll": "bare epoll loop, C", "control": "the same again",
 SHORT = {"50": "50 conns", "1000": "1 000 conns", "10000": "10 000 conns", "depth": "16 in flight",
          "16k": "16 KiB", "idle": "idle memory", "churn": "come and go",
          "broadcast": "broadcast"}
+APART = ["idle", "fairness"]  # cases that are not about what the bare loop costs
+FLOODERS = [0, 1, 16]
+SPREAD = "(min - max)"
 
 
 def median(rounds, what):
@@ -44,17 +47,39 @@ COLUMNS = {
     "idle": [("bytes each", "bytes", 1, 0)],
     "broadcast": [("CPU µs each", "cpu_us", 1, 3), ("waiting B", "waiting", 1, 0),
                   ("memory B", "memory", 1, 0)],
+    "fairness": [("p50 µs", "p50_us", 1, 0), ("p99 µs", "p99_us", 1, 0), (SPREAD, "p99_us", 1, 0),
+                 ("to that without", "times", 1, 2), (SPREAD, "times", 1, 2),
+                 ("turn p99 µs", "turn_p99_us", 1, 0), ("longest turn µs", "turn_max_us", 1, 0)],
 }
+
+
+def by_flooders(rounds):
+    """A server beside so many flooders, as if it were one of its own."""
+    said = {count: "no flooder" if count == 0 else f"{count} flooder{'s' * (count > 1)}"
+            for count in FLOODERS}
+    return {f"{title(name)}, {said[count]}": [one[str(count)] for one in each]
+            for name, each in rounds.items() for count in FLOODERS}
+
+
+def figure(each, head, what, by, digits):
+    """The median, or what lies between the rounds; nothing if this server has no such figure."""
+    if what not in each[0]:
+        return ""
+    if head == SPREAD:
+        many = [one[what] * by for one in each]
+        return f"{min(many):.{digits}f} - {max(many):.{digits}f}"
+    return f"{median(each, what) * by:.{digits}f}"
 
 
 def case_rows(case, rounds, by):
     """Medians, and the ratio of the cost to the bare loop's, with the lowest and highest."""
     columns = COLUMNS.get(case, COLUMNS["echo"])
-    has_ratio = REFERENCE in rounds and case != "idle"
-    rows = [["", *(head for head, *_ in columns), *(["ratio", "(min - max)"] * has_ratio)]]
+    has_ratio = REFERENCE in rounds and case not in APART
+    rows = [["", *(head for head, *_ in columns), *(["ratio", SPREAD] * has_ratio)]]
+    if case == "fairness":
+        rounds = by_flooders(rounds)
     for name, each in rounds.items():
-        row = [title(name), *(f"{median(each, what) * factor:.{digits}f}" if what in each[0] else ""
-                              for _, what, factor, digits in columns)]
+        row = [title(name), *(figure(each, *column) for column in columns)]
         if has_ratio:
             many = ratios(rounds, by, name, REFERENCE)
             row += [f"{statistics.median(many):.2f}", f"{min(many):.2f} - {max(many):.2f}"]
@@ -80,12 +105,15 @@ def peers_versions(results):
 
 def doubts(results):
     """What speaks against the figures."""
-    every = [one for found in results["cases"].values() for each in found["rounds"].values()
-             for one in each]
+    every = [one for case, found in results["cases"].items()
+             for each in (by_flooders(found["rounds"]) if case == "fairness" else found["rounds"])
+             .values() for one in each]
     stolen = max((one.get("steal", 0) for one in every), default=0)
     errors = sum(one.get("errors", 0) for one in every)
     said = [f"Skipped: {', '.join(results['skipped'])}"] if results["skipped"] else []
     said += [f"The machine's host took up to {100 * stolen:.0f} %"] if stolen > 0.01 else []
+    if not all(one.get("real_time", True) for one in every):
+        said.append("No real-time priority was allowed: waits are those of the generator as well")
     return said + ([f"Errors: {errors}"] if errors else [])
 
 
@@ -106,8 +134,8 @@ def tables(results):
 
 
 def markdown_table(rows):
-    head, *body = [["**" + word + "**" if row[0] == "charkh" and word else word for word in row]
-                   for row in rows]
+    head, *body = [["**" + word + "**" if row[0].split(",")[0] == "charkh" and word else word
+                    for word in row] for row in rows]
     return "\n".join(f"| {' | '.join(row)} |" for row in [
         head, ["---", *["---:"] * (len(head) - 1)], *body])
 
@@ -115,6 +143,7 @@ def markdown_table(rows):
 def summary_rows(results):
     """A server in a row: its cost in every case, relative to the bare loop's, which is in µs."""
     cases = results["cases"]
+    cases = {case: found for case, found in cases.items() if case in SHORT}
     names = dict.fromkeys(name for found in cases.values() for name in found["rounds"])
     rows = [["", *(SHORT[case] for case in cases)]]
     for name in names:
@@ -136,10 +165,12 @@ def summary_rows(results):
 
 def markdown(results):
     """First what fits into a README, then every case."""
-    parts = ["CPU time of the server per request, or per connection that comes and goes, relative "
-             "to the bare loop's; user memory of an idle connection.",
-             markdown_table(summary_rows(results)),
-             ". ".join([provenance(results), peers_versions(results), *doubts(results)]) + "."]
+    parts = [". ".join([provenance(results), peers_versions(results), *doubts(results)]) + "."]
+    summary = summary_rows(results)
+    if len(summary) > 1:
+        parts = ["CPU time of the server per request, per connection that comes and goes, or per "
+                 "recipient, relative to the bare loop's; user memory of an idle connection.",
+                 markdown_table(summary), *parts]
     for case, found in results["cases"].items():
         parts += [f"### {found['what']}",
                   markdown_table(case_rows(case, found["rounds"], cost(results, case)))]
@@ -230,7 +261,7 @@ def svg(results):
         rounds = found["rounds"]
         if case == "idle":
             panels.append(("user memory of an idle connection", memory_bars(rounds), None))
-        elif REFERENCE in rounds:
+        elif REFERENCE in rounds and case not in APART:
             panels.append((found["what"], ratio_bars(rounds, cost(results, case)), 1))
     tall = HEAD + ROW * max((len(bars) for _, bars, _ in panels), default=0) + 16
     column = (WIDTH - MARGIN) / 2

@@ -1,9 +1,9 @@
-/* A broadcast by bare calls: whatever anyone says, every connection is sent the same payload, with a
- * `send` for each and no other work.
+/* A broadcast by bare calls: whatever anyone says, every connection is sent the same payload, with
+ * a `send` for each and no other work.
  *
- * broadcast [--size BYTES]; prints its port. Edge-triggered, as the loop of `epoll --edge`. What the
- * kernel does not take is lost, and nobody who has gone is struck off: only for clients who read,
- * and who stay to the end. */
+ * broadcast [--size BYTES]; prints its port. Edge-triggered, as the loop of `epoll --edge`. What
+ * the kernel does not take is lost, and nobody who has gone is struck off: only for clients who
+ * read, and who stay to the end. */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
 #include <netinet/tcp.h>
