@@ -14,8 +14,6 @@ CHARKH = os.environ.get("CHARKH", str(TARGET / "release" / "charkh"))
 CPUS = sorted(os.sched_getaffinity(0))
 OURS, THEIRS = {CPUS[0]}, {CPUS[-1]}  # processors of generators, of servers
 
-REST_S = 0.02  # who has taken nothing for so long has nothing to do
-
 misses = []  # goals that were shown and not met
 
 
@@ -123,12 +121,12 @@ def cpu_s(pid):
     return time.clock_gettime(~pid << 3 | 2)
 
 
-def at_rest(pid):
-    """Wait until a process takes no more processor time."""
+def at_rest(pid, still_s=0.02):
+    """Wait until a process takes no more processor time, for so long."""
     last = None
     while last != (now := cpu_s(pid)):
         last = now
-        time.sleep(REST_S)
+        time.sleep(still_s)
 
 
 def anonymous(pid):

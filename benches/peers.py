@@ -85,6 +85,10 @@ FAIR = {
     "tokio": SERVERS["tokio"],
     "redis": Server(["redis-server", "--version"], [PEERS / "redis.py"], False),
 }
+GROWING = {
+    "charkh": SERVERS["charkh"]._replace(command=[*SERVERS["charkh"].command, "--stats", "20ms"]),
+}
+AT_REST = {"charkh": SERVERS["charkh"], "epoll": SERVERS["epoll"], "tokio": SERVERS["tokio"]}
 
 Case = collections.namedtuple("Case", "what servers load buffer", defaults=[None, None])
 CASES = {
@@ -99,6 +103,8 @@ CASES = {
     "broadcast": Case("100 bytes to 10 000 connections", BROADCASTS),
     "fairness": Case("1 000 polite requests a second, 10 000 idle connections, and flooders", FAIR,
                      None, 4096),
+    "grow": Case("growth from 0 to 19 000 connections", GROWING),
+    "rest": Case("a second with 19 000 idle connections", AT_REST, None, 1024),
 }
 
 

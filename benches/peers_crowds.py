@@ -3,6 +3,7 @@ together cost, and what they do to each other."""
 import contextlib
 import os
 import pathlib
+import re
 import select
 import socket
 import statistics
@@ -10,7 +11,7 @@ import struct
 import sys
 import time
 
-from common import (OURS, anonymous, at_rest, awake, begin_load, cpu_s, end_load, port_of,
+from common import (OURS, anonymous, at_rest, awake, begin_load, cpu_s, end_load, load, port_of,
                     real_time)
 from peers_report import FLOODERS, by_flooders, median, ratios
 
@@ -24,6 +25,11 @@ NAMED = 512  # bytes of memory that may say what waits for whom, without a copy 
 POLITE = ["-c", "10", "--rate", "1000", "--warmup", "200ms"]
 FLOOD = ["--depth", "4096"]
 FLOODED_S = 0.2  # of the server's processor, before a flood is one
+GROWN = 19_000  # connections, of 20 000 descriptors
+# From one address alone the kernel takes longer and longer to find a port that is free.
+HOLD = ["--hold", "--source", "127.0.0.2-127.0.0.9", "-c"]
+TURN_MS = 5
+STILL_S = 1
 WATCH_S = 0.02  # between two looks at a server
 
 
@@ -176,7 +182,7 @@ def fairness(serve, name, seconds):
     found = {}
     with serve() as server, awake(), contextlib.ExitStack() as idle:
         port = port_of(server)
-        idle.enter_context(loaded(port, "--hold", "-c", str(CONNS)))
+        idle.enter_context(loaded(port, *HOLD, str(CONNS)))
         until(lambda: has_conns(server, CONNS))
         for count in FLOODERS:
             with contextlib.ExitStack() as flood:
@@ -207,6 +213,67 @@ def fairness_goals(rounds):
     return rows
 
 
+# How many there can be.
+
+
+def waited_s(pid):
+    """For how long its first thread was ready and had no processor, by the word of the kernel."""
+    return int(pathlib.Path(f"/proc/{pid}/schedstat").read_text().split()[1]) / 1e9
+
+
+def grow(serve, _, __):
+    """From nobody to very many: how long a turn is that accepts them."""
+    with serve() as server, awake():
+        port, waited = port_of(server), waited_s(server.pid)
+        results = load(port, *HOLD, str(GROWN), "-d", "300ms", "--reset", cpus=OURS)
+        waited = waited_s(server.pid) - waited
+        until(lambda: not has_conns(server, GROWN))
+        lines = told(server)
+    counts = [int(line["connections"]) for line in lines]
+    if GROWN not in counts:
+        sys.exit(f"{GROWN} connections were asked for: {max(counts, default=0)} came")
+    growth = [(micros(line, "turn_max"), count)
+              for line, count in zip(lines, counts[:counts.index(GROWN) + 1])]
+    longest_us, at = max(growth)
+    return {"rate": GROWN / results["connections"]["connecting_s"],
+            "turn_max_ms": longest_us / 1e3, "at": at, "waited_ms": 1e3 * waited,
+            "steal": results["testimony"]["steal"] or 0}
+
+
+def grow_goals(rounds):
+    many = [one["turn_max_ms"] for one in rounds["charkh"]]
+    turn, kept = statistics.median(many), sum(one < TURN_MS for one in many)
+    return [("longest turn", f"{turn:.2f} ms ({min(many):.2f} - {max(many):.2f})",
+             f"< {TURN_MS} ms", turn < TURN_MS),
+            ("rounds that kept it", f"{kept} of {len(many)}", None, None),
+            ("where it was, in connections", " ".join(str(one["at"]) for one in rounds["charkh"]),
+             None, None)]
+
+
+def switches(pid):
+    """How often it has gone to sleep, or was put to sleep."""
+    text = pathlib.Path(f"/proc/{pid}/status").read_text()
+    return sum(int(count) for count in re.findall(r"voluntary_ctxt_switches:\s*(\d+)", text))
+
+
+def rest(serve, _, __):
+    """What a server does whose clients do nothing."""
+    with serve() as server, loaded(port_of(server), *HOLD, str(GROWN)):
+        until(lambda: has_conns(server, GROWN))
+        at_rest(server.pid, still_s=0.3)
+        cpu, slept = cpu_s(server.pid), switches(server.pid)
+        time.sleep(STILL_S)
+        return {"ns": 1e9 * (cpu_s(server.pid) - cpu), "switches": switches(server.pid) - slept}
+
+
+def rest_goals(rounds):
+    most = {what: max(one[what] for one in rounds["charkh"]) for what in ["ns", "switches"]}
+    return [(f"CPU in {STILL_S} s, at most", f"{most['ns']:.0f} ns", "0", most["ns"] == 0),
+            (f"switches in {STILL_S} s, at most", str(most["switches"]), "0",
+             most["switches"] == 0)]
+
+
 # A case, and what it must have shown for charkh.
-CROWDS = {"broadcast": broadcast, "fairness": fairness}
-GOALS = {"broadcast": broadcast_goals, "fairness": fairness_goals}
+CROWDS = {"broadcast": broadcast, "fairness": fairness, "grow": grow, "rest": rest}
+GOALS = {"broadcast": broadcast_goals, "fairness": fairness_goals, "grow": grow_goals,
+         "rest": rest_goals}

@@ -11,7 +11,7 @@ TITLES = {"epoll": "bare epoll loop, C", "control": "the same again",
 SHORT = {"50": "50 conns", "1000": "1 000 conns", "10000": "10 000 conns", "depth": "16 in flight",
          "16k": "16 KiB", "idle": "idle memory", "churn": "come and go",
          "broadcast": "broadcast"}
-APART = ["idle", "fairness"]  # cases that are not about what the bare loop costs
+APART = ["idle", "fairness", "grow", "rest"]  # cases that are not about what the bare loop costs
 FLOODERS = [0, 1, 16]
 SPREAD = "(min - max)"
 
@@ -47,6 +47,10 @@ COLUMNS = {
     "idle": [("bytes each", "bytes", 1, 0)],
     "broadcast": [("CPU µs each", "cpu_us", 1, 3), ("waiting B", "waiting", 1, 0),
                   ("memory B", "memory", 1, 0)],
+    "grow": [("connections/s", "rate", 1, 0), ("longest turn ms", "turn_max_ms", 1, 2),
+             (SPREAD, "turn_max_ms", 1, 2), ("waited ms in all", "waited_ms", 1, 2)],
+    "rest": [("CPU ns", "ns", 1, 0), (SPREAD, "ns", 1, 0), ("switches", "switches", 1, 0),
+             (SPREAD, "switches", 1, 0)],
     "fairness": [("p50 µs", "p50_us", 1, 0), ("p99 µs", "p99_us", 1, 0), (SPREAD, "p99_us", 1, 0),
                  ("to that without", "times", 1, 2), (SPREAD, "times", 1, 2),
                  ("turn p99 µs", "turn_p99_us", 1, 0), ("longest turn µs", "turn_max_us", 1, 0)],
