@@ -233,7 +233,8 @@ macro_rules! bits {
 
 // All sixteen are taken: the next one costs a wider field, and the assertions below a thought.
 bits! {
-    /// What the last edges told, until a call would block: these four as `net::Event::bits` has them.
+    /// What the last edges told, until a call would block. These four are as `net::Event::bits`
+    /// has them.
     readable, set_readable = 0;
     writable, set_writable = 1;
     /// More than bytes is waiting: a short read does not mean that nothing is left.
@@ -378,10 +379,8 @@ impl Conn {
     /// output waits is no reason not to read if it waits for just that.
     #[inline]
     pub(crate) fn wants_bytes(&self) -> bool {
-        if self.theirs_over() || self.deaf() {
-            return !self.theirs_over();
-        }
-        !self.paused() && (!self.full() || self.read_while_full() || self.held_back())
+        let full = self.full() && !self.read_while_full() && !self.held_back();
+        !self.theirs_over() && (self.deaf() || !self.paused() && !full)
     }
 
     #[inline]
@@ -433,8 +432,8 @@ impl Conn {
         self.deaf() && self.ours == Ours::Finished
     }
 
-    /// It is up and nothing can be due: with this patience only output that waits has a deadline, or
-    /// what a protocol has asked for.
+    /// It is up and nothing can be due: only output that waits has a deadline here, or what a
+    /// protocol has asked for.
     #[inline]
     pub(crate) fn is_in_no_hurry(&self, patience: &Patience) -> bool {
         self.state == State::Up

@@ -351,7 +351,9 @@ impl Hub {
     /// itself: what a timer arms is not due before the next turn. `None`: never.
     pub(crate) fn ms_after(&self, after: Duration) -> Option<u64> {
         whole_ms(after)?;
-        let at = (self.clock + after).as_nanos().div_ceil(1_000_000) as u64;
+        let at = self.clock + after;
+        let part = !at.subsec_nanos().is_multiple_of(1_000_000);
+        let at = at.as_millis() as u64 + u64::from(part);
         Some(at.max(self.now_ms() + 1))
     }
 
@@ -371,11 +373,13 @@ impl Hub {
     /// moving a deadline further away costs nothing here.
     #[inline]
     pub(crate) fn rearm(&mut self, slot: u32) {
-        let conn = &self.conns[slot as usize];
-        if conn.is_in_no_hurry(&self.patience) {
-            return; // most connections, most of the time
+        if !self.conns[slot as usize].is_in_no_hurry(&self.patience) {
+            self.rearm_for_the_first(slot);
         }
-        let Some(due) = conn.next_due(&self.patience) else { return };
+    }
+
+    fn rearm_for_the_first(&mut self, slot: u32) {
+        let Some(due) = self.conns[slot as usize].next_due(&self.patience) else { return };
         let now = self.now_ms();
         let at = now.saturating_add_signed(ms_between(stamp_now(now), due).into());
         if self.timers.armed_at(slot).is_none_or(|armed| at < armed) {
@@ -603,10 +607,10 @@ impl Hub {
     /// The hard limit and the watermark, for this much unsent. `false` if it was too much.
     #[inline]
     pub(crate) fn limit_output(&mut self, slot: u32, unsent: usize) -> bool {
-        unsent <= self.config.output_high || self.is_above_the_mark(slot, unsent)
+        unsent <= self.config.output_high || self.admit_above_watermark(slot, unsent)
     }
 
-    fn is_above_the_mark(&mut self, slot: u32, unsent: usize) -> bool {
+    fn admit_above_watermark(&mut self, slot: u32, unsent: usize) -> bool {
         if unsent > self.config.output_max {
             self.end(slot, Reason::OutputOverflow);
             return false;

@@ -736,7 +736,7 @@ impl<P: Protocol, N: Net> Reactor<P, N> {
         }
     }
 
-    #[inline(always)]
+    #[inline(always)] // as all that returns behind a system call: docs/speed.md
     fn serve_named(&mut self, ConnId { slot, serial }: ConnId) {
         let conn = self.hub.conns.get_mut(slot as usize);
         let Some(conn) = conn.filter(|conn| conn.serial == serial) else { return };
@@ -1173,11 +1173,10 @@ impl<P: Protocol, N: Net> Reactor<P, N> {
         if let Some(stream) = &mut streams[slot as usize]
             && hub.conns[slot as usize].state == State::Up
             && hub.seal(slot).is_ok()
+            && let Some(result) = hub.front(slot, scratch, |slices| net.write(stream, slices))
         {
-            if let Some(result) = hub.front(slot, scratch, |slices| net.write(stream, slices)) {
-                hub.was_written(slot, &result);
-                hub.stats.bytes_out += result.unwrap_or(0) as u64;
-            }
+            hub.was_written(slot, &result);
+            hub.stats.bytes_out += result.unwrap_or(0) as u64;
         }
         self.hub.end(slot, Reason::Fault(fault));
     }

@@ -516,8 +516,8 @@ fn what_waits_for_a_handshake_is_not_lost_to_close_on_real_sockets() {
     );
 }
 
-/// What is echoed leaves from where it was read; what follows it stays behind it, however little the
-/// kernel takes at once.
+/// What is echoed leaves from where it was read; what follows it stays behind it, however little
+/// the kernel takes at once.
 #[test]
 fn a_reply_that_begins_with_what_was_read_is_in_order() {
     for seed in 0..100 {

@@ -265,15 +265,14 @@ fn a_place_in_the_queue_is_not_inherited() {
         }
         Ok(())
     });
-    let mut reactor = world(script, 1, Config { read_max: 10, ..Config::default() });
+    let mut reactor = world(script, 2, Config { read_max: 10, ..Config::default() });
     let (busy, other) = (reactor.net().client(), reactor.net().client());
     settle(&mut reactor);
     reactor.net().send(busy, &[0; 1000]);
+    reactor.net().send(other, b"0123456789end them");
     reactor.net().deliver_all();
     reactor.turn().unwrap();
-    // Busy is in the queue already: served first, and put into it again before it is ended.
-    reactor.net().send(other, b"end them");
-    reactor.net().deliver_all();
+    // Neither is done. Busy is served first, and is in the queue again before it is ended.
     reactor.turn().unwrap();
     assert_eq!(reactor.hub().len(), 1);
     reactor.net().client();

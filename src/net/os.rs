@@ -282,8 +282,8 @@ fn is_on_its_way(e: &io::Error) -> bool {
     }
 }
 
-/// `recv`, in place of a call into the C library. A system call makes the processor forget where the
-/// functions around it return to, and each such return then costs as much as fifty instructions.
+/// `recv`, without a call into the C library. After a system call the processor no longer knows
+/// where the functions around it return to, and finds out the slow way: `docs/speed.md`.
 #[cfg(target_os = "linux")]
 #[inline]
 fn recv(stream: &mut TcpStream, into: &mut [u8]) -> io::Result<usize> {

@@ -138,8 +138,8 @@ impl Account {
         assert!(deaf || !self.full || full, "{} has room, and was not told", self.id);
     }
 
-    /// Within two turns from when it may be offered something, those not counted that were too short
-    /// for all.
+    /// Within two turns from when it may be offered something; those that were too short for all do
+    /// not count.
     fn is_offered_again(&mut self, full: bool, short: bool) {
         let blocked = self.paused || full && !self.both_ways;
         if self.left == 0 || self.closing || self.whole.is_some() {
