@@ -1,9 +1,10 @@
 #!/usr/bin/env python3
 """charkh beside the servers that people would write instead: an echo, and what it costs.
 
-    benches/peers.py                          everything, five rounds: some forty minutes
+    benches/peers.py                          everything, five rounds: some fifty minutes
     benches/peers.py --rounds 1 --seconds 1   the same in five, to see that it works
     benches/peers.py --servers epoll charkh tokio --cases 50 1000
+    benches/peers.py --cases broadcast fairness grow rest      ten thousand connections at once
     benches/peers.py --json peers.json --markdown peers.md --svg peers.svg
     benches/peers.py --from peers.json --svg peers.svg      without a new run
 
