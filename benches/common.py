@@ -6,6 +6,7 @@ import pathlib
 import subprocess
 import sys
 import tempfile
+import time
 
 HERE = pathlib.Path(__file__).resolve().parent
 TARGET = pathlib.Path(os.environ.get("CARGO_TARGET_DIR", HERE.parent / "target"))
@@ -51,13 +52,46 @@ def running(command, cpus=None, **options):
         process.wait()
 
 
+def port_of(server):
+    """charkh says `listening on tcp 127.0.0.1:7000`, others the number alone."""
+    return int(server.stdout.readline().rsplit(":", 1)[-1])
+
+
+@contextlib.contextmanager
+def real_time():
+    """Whatever is started within the block comes before all else on its processor, if that is
+    allowed; yields whether it is."""
+    ours = os.sched_getscheduler(0), os.sched_getparam(0)
+    try:
+        os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(10))
+    except PermissionError:
+        yield False
+        return
+    try:
+        yield True
+    finally:
+        os.sched_setscheduler(0, *ours)
+
+
+@contextlib.contextmanager
+def awake():
+    """Neither processor sleeps within the block: on each runs what gives way to all else. A virtual
+    one that sleeps is woken when its host finds the time, and those look slow who have little to
+    do."""
+    with contextlib.ExitStack() as spinners:
+        for cpu in OURS | THEIRS:
+            spin = [sys.executable, "-c", "while True: pass"]
+            spinner = spinners.enter_context(running(spin, {cpu}))
+            os.sched_setscheduler(spinner.pid, os.SCHED_IDLE, os.sched_param(0))
+        yield
+
+
 @contextlib.contextmanager
 def serving(protocol, cpus=None):
     """`charkh serve`: the process and its port."""
     command = [CHARKH, "serve", "--protocol", protocol, "127.0.0.1:0"]
     with running(command, cpus, stdout=subprocess.PIPE, text=True) as server:
-        # It says `listening on tcp 127.0.0.1:7000`.
-        yield server, int(server.stdout.readline().rsplit(":", 1)[1])
+        yield server, port_of(server)
 
 
 def begin_load(port, *options, cpus=None):
@@ -80,6 +114,19 @@ def end_load(run):
 
 def load(port, *options, cpus=None):
     return end_load(begin_load(port, *options, cpus=cpus))
+
+
+def cpu_s(pid):
+    """Seconds of processor time of all its threads, to the nanosecond: its CPU-time clock."""
+    return time.clock_gettime(~pid << 3 | 2)
+
+
+def at_rest(pid, still_s=0.02):
+    """Wait until a process takes no more processor time, for so long."""
+    last = None
+    while last != (now := cpu_s(pid)):
+        last = now
+        time.sleep(still_s)
 
 
 def anonymous(pid):

@@ -1,9 +1,10 @@
 #!/usr/bin/env python3
 """charkh beside the servers that people would write instead: an echo, and what it costs.
 
-    benches/peers.py                          everything, five rounds: some forty minutes
+    benches/peers.py                          everything, five rounds: some fifty minutes
     benches/peers.py --rounds 1 --seconds 1   the same in five, to see that it works
     benches/peers.py --servers epoll charkh tokio --cases 50 1000
+    benches/peers.py --cases broadcast fairness grow rest      ten thousand connections at once
     benches/peers.py --json peers.json --markdown peers.md --svg peers.svg
     benches/peers.py --from peers.json --svg peers.svg      without a new run
 
@@ -14,6 +15,7 @@ program is $CHARKH, or the release build, which is then made. Exit status 1: a g
 import argparse
 import collections
 import datetime
+import functools
 import json
 import os
 import pathlib
@@ -28,8 +30,9 @@ import subprocess
 import sys
 import time
 
-from common import (CHARKH, CPUS, HERE, OURS, TARGET, THEIRS, anonymous, begin_load, end_load,
-                    finish, misses, running, show, start)
+from common import (CHARKH, CPUS, HERE, OURS, TARGET, THEIRS, anonymous, begin_load, cpu_s,
+                    end_load, finish, misses, port_of, running, show, start)
+from peers_crowds import CROWDS, GOALS
 from peers_report import REFERENCE, cost, markdown, median, ratios, svg, tables
 
 PEERS = HERE / "peers"
@@ -37,19 +40,9 @@ BUILT = TARGET / "peers"
 WARMUP_S = 0.5
 WATCH_S = 0.05  # between two looks at a server
 IDLE = 10_000  # connections that say one thing and are silent
+ONCE = ["idle"]
 CHURN = 64  # connections under way at once where they come and go
 NOISE = 1.03  # a ratio up to here may as well be 1.00
-
-Case = collections.namedtuple("Case", "what load buffer")
-CASES = {
-    "50": Case("50 connections, 64 bytes", ["-c", "50"], 1024),
-    "1000": Case("1 000 connections, 64 bytes", ["-c", "1000"], 1024),
-    "10000": Case("10 000 connections, 64 bytes", ["-c", "10000"], 1024),
-    "depth": Case("50 connections, 16 × 64 bytes in flight", ["-c", "50", "--depth", "16"], 4096),
-    "16k": Case("50 connections, 16 KiB", ["-c", "50", "--size", "16KiB"], 16 * 1024),
-    "idle": Case("10 000 idle connections", None, 1024),
-    "churn": Case("connections that come and go", None, 1024),
-}
 
 # How each is made, how it is started, and whether it is told the buffer that suits the case.
 Server = collections.namedtuple("Server", "build command has_buffer")
@@ -82,6 +75,38 @@ SERVERS = {
     "go": Server(GO, [BUILT / "echo-go"], True),
     "node": Server(None, ["node", PEERS / "echo.js"], False),
 }
+BROADCASTS = {
+    "epoll": Server(c("broadcast"), [BUILT / "broadcast"], False),
+    "charkh": Server(CARGO, [BUILT / "release" / "broadcast-charkh"], False),
+    "tokio": Server(CARGO, [BUILT / "release" / "broadcast-tokio"], False),
+}
+FAIR = {
+    "epoll": SERVERS["epoll"],
+    "charkh": SERVERS["charkh"]._replace(command=[*SERVERS["charkh"].command, "--stats", "200ms"]),
+    "tokio": SERVERS["tokio"],
+    "redis": Server(["redis-server", "--version"], [PEERS / "redis.py"], False),
+}
+GROWING = {
+    "charkh": SERVERS["charkh"]._replace(command=[*SERVERS["charkh"].command, "--stats", "20ms"]),
+}
+AT_REST = {"charkh": SERVERS["charkh"], "epoll": SERVERS["epoll"], "tokio": SERVERS["tokio"]}
+
+Case = collections.namedtuple("Case", "what servers load buffer", defaults=[None, None])
+CASES = {
+    "50": Case("50 connections, 64 bytes", SERVERS, ["-c", "50"], 1024),
+    "1000": Case("1 000 connections, 64 bytes", SERVERS, ["-c", "1000"], 1024),
+    "10000": Case("10 000 connections, 64 bytes", SERVERS, ["-c", "10000"], 1024),
+    "depth": Case("50 connections, 16 × 64 bytes in flight", SERVERS,
+                  ["-c", "50", "--depth", "16"], 4096),
+    "16k": Case("50 connections, 16 KiB", SERVERS, ["-c", "50", "--size", "16KiB"], 16 * 1024),
+    "idle": Case("10 000 idle connections", SERVERS, None, 1024),
+    "churn": Case("connections that come and go", SERVERS, None, 1024),
+    "broadcast": Case("100 bytes to 10 000 connections", BROADCASTS),
+    "fairness": Case("1 000 polite requests a second, 10 000 idle connections, and flooders", FAIR,
+                     None, 4096),
+    "grow": Case("growth from 0 to 19 000 connections", GROWING),
+    "rest": Case("a second with 19 000 idle connections", AT_REST, None, 1024),
+}
 
 
 # What is there.
@@ -92,28 +117,36 @@ def made(recipe):
     if shutil.which(recipe[0]) is None:
         print(f"{recipe[0]} is not installed", file=sys.stderr)
         return False
-    done = subprocess.run([str(word) for word in recipe], stderr=subprocess.PIPE, text=True)
+    done = subprocess.run([str(word) for word in recipe], stdout=subprocess.DEVNULL,
+                          stderr=subprocess.PIPE, text=True)
     if done.returncode:
         print(done.stderr, file=sys.stderr)
     return done.returncode == 0
 
 
-def build(names):
-    """Those of the servers that are there now."""
+def build(cases, names):
+    """Those of the servers that are there now, of each case."""
     BUILT.mkdir(parents=True, exist_ok=True)
     if "CHARKH" not in os.environ and not made(OWN) or not made(c("churn")):
         sys.exit("the program and its load could not be built")
-    able, done = [], {}
-    for name in names:
-        recipe, command, _ = SERVERS[name]
-        print(f"building {name}", file=sys.stderr)
-        if recipe and str(recipe) not in done:
-            done[str(recipe)] = made(recipe)
-        if (not recipe or done[str(recipe)]) and shutil.which(command[0]):
-            able.append(name)
-        else:
-            print(f"SKIPPED: {name} cannot be built or run here", file=sys.stderr)
+    able, done = {case: [] for case in cases}, {None: True}
+    for case in cases:
+        servers = CASES[case].servers
+        for name in (name for name in names if name in servers):
+            recipe, command, _ = servers[name]
+            key = recipe and str(recipe)
+            if key not in done:
+                print(f"building {name}", file=sys.stderr)
+                done[key] = made(recipe)
+            if done[key] and shutil.which(command[0]):
+                able[case].append(name)
     return able
+
+
+def left_out(cases, names, able):
+    """Those who cannot be built or run here."""
+    return [name for name in names
+            if any(name in CASES[case].servers and name not in able[case] for case in cases)]
 
 
 def first_line(*command):
@@ -129,6 +162,7 @@ def versions():
                     "libevent": first_line("pkg-config", "--modversion", "libevent"),
                     "go": first_line("go", "env", "GOVERSION").removeprefix("go"),
                     "node": first_line("node", "--version").removeprefix("v"),
+                    "redis": first_line("redis-server", "--version").partition(" sha")[0][15:],
                     "cc": first_line("cc", "-dumpfullversion"),
                     "rustc": first_line("rustc", "--version").partition(" (")[0][6:]}
 
@@ -142,11 +176,6 @@ def machine():
 
 
 # What a process has had.
-
-
-def cpu_s(pid):
-    """Seconds of processor time of all its threads, to the nanosecond: its CPU-time clock."""
-    return time.clock_gettime(~pid << 3 | 2)
 
 
 def ticks(pid):
@@ -171,17 +200,13 @@ def at(samples, moment):
 # One server, once.
 
 
-def serve(name, case):
+def serve(name, case, *more):
     """A new process for each measurement, so that none has the memory of the one before."""
-    _, command, has_buffer = SERVERS[name]
+    _, command, has_buffer = CASES[case].servers[name]
+    command = [*command, *more]
     if has_buffer:
-        command = [*command, "--buffer", CASES[case].buffer]
+        command += ["--buffer", CASES[case].buffer]
     return running(command, THEIRS, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
-
-
-def port_of(server):
-    """charkh says `listening on tcp 127.0.0.1:7000`, the others the number alone."""
-    return int(server.stdout.readline().rsplit(":", 1)[-1])
 
 
 def echo(name, case, seconds):
@@ -255,24 +280,33 @@ def idle(name, case, _):
 # All of them.
 
 
+def measure(name, case, seconds):
+    if case in CROWDS:
+        return CROWDS[case](functools.partial(serve, name, case), name, seconds)
+    return {"idle": idle, "churn": churn}.get(case, echo)(name, case, seconds)
+
+
 def run(options):
     """Rounds of all cases, in each of which the servers take turns; each round begins with another
-    one. What memory idle connections have is not a matter of luck: once is enough."""
-    names = build(options.servers)
+    one. What is not a matter of luck, as the memory of idle connections, is measured once."""
+    able = build(options.cases, options.servers)
+    skipped = left_out(options.cases, options.servers, able)
+    if skipped:
+        print(f"SKIPPED, cannot be built or run here: {', '.join(skipped)}", file=sys.stderr)
     os.sched_setaffinity(0, OURS)  # no look at a server takes its processor
-    found = {case: {name: [] for name in names} for case in options.cases}
+    found = {case: {name: [] for name in able[case]} for case in options.cases}
     results = {"machine": machine(), "versions": versions(), "seconds": options.seconds,
-               "skipped": [name for name in options.servers if name not in names],
+               "skipped": skipped,
                "cases": {case: {"what": CASES[case].what, "rounds": found[case]}
                          for case in options.cases}}
     for number in range(options.rounds):
-        first = number % len(names)
         for case in options.cases:
-            once = {"idle": idle, "churn": churn}.get(case, echo)
+            names = able[case]
+            first = number % max(1, len(names))
             for name in names[first:] + names[:first]:
-                if once is not idle or number == 0:
+                if case not in ONCE or number == 0:
                     print(f"\rround {number + 1}: {case} {name}\x1b[K", end="", file=sys.stderr)
-                    found[case][name].append(once(name, case, options.seconds))
+                    found[case][name].append(measure(name, case, options.seconds))
         if options.json:
             options.json.write_text(json.dumps(results, indent=1) + "\n")
     print("\r\x1b[K", end="", file=sys.stderr)
@@ -286,16 +320,18 @@ def goals(results):
     """Of those cases that the results have, with the servers that the goals name."""
     for case, found in results["cases"].items():
         rounds, rows = found["rounds"], []
-        if "charkh" in rounds and case == "idle":
+        if "charkh" in rounds and case in GOALS:
+            rows = GOALS[case](rounds)
+        elif "charkh" in rounds and case == "idle":
             size = median(rounds["charkh"], "bytes")
             rows.append(("user memory of each", f"{size:.0f} B", "<= 64 B", size <= 64))
         elif "charkh" in rounds:
             if REFERENCE in rounds:
-                rows.append(to_bare("CPU", rounds, cost(results)))
+                rows.append(to_bare("CPU", rounds, cost(results, case)))
                 rows.append(to_bare("rate", rounds, "rate") if case == "churn" else
                             to_bare("p99", rounds, "p99_us"))
             if "tokio" in rounds and case != "churn":
-                ratio = statistics.median(ratios(rounds, cost(results), "charkh", "tokio"))
+                ratio = statistics.median(ratios(rounds, cost(results, case), "charkh", "tokio"))
                 rows.append(("CPU, to tokio's", f"{ratio:.3f}", "< 1.00", ratio < 1))
         if rows:
             show(f"charkh: {found['what']}", rows)
@@ -318,9 +354,10 @@ def arguments():
     parser.add_argument("--seconds", type=float, default=3, help="of a measurement")
     parser.add_argument("--cases", nargs="+", choices=CASES, default=list(CASES), metavar="CASE",
                         help=" ".join(CASES))
-    parser.add_argument("--servers", nargs="+", choices=SERVERS,
-                        default=[name for name in SERVERS if name != "control"],
-                        metavar="SERVER", help=" ".join(SERVERS))
+    servers = dict.fromkeys(name for case in CASES.values() for name in case.servers)
+    parser.add_argument("--servers", nargs="+", choices=servers,
+                        default=[name for name in servers if name != "control"],
+                        metavar="SERVER", help=" ".join(servers))
     parser.add_argument("--even", action="store_true",
                         help="divide CPU time by the load's own, where a machine is not steady")
     parser.add_argument("--json", type=pathlib.Path, metavar="FILE", help="all rounds")

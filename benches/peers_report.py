@@ -9,16 +9,20 @@ TITLES = {"epoll": "bare epoll loop, C", "control": "the same again",
           "epoll-level": "level-triggered, C", "libuv": "libuv, C", "libevent": "libevent, C",
           "go": "Go", "node": "Node"}
 SHORT = {"50": "50 conns", "1000": "1 000 conns", "10000": "10 000 conns", "depth": "16 in flight",
-         "16k": "16 KiB", "idle": "idle memory", "churn": "come and go"}
+         "16k": "16 KiB", "idle": "idle memory", "churn": "come and go",
+         "broadcast": "broadcast"}
+APART = ["idle", "fairness", "grow", "rest"]  # cases that are not about what the bare loop costs
+FLOODERS = [0, 1, 16]
+SPREAD = "(min - max)"
 
 
 def median(rounds, what):
     return statistics.median(one[what] for one in rounds)
 
 
-def cost(results):
+def cost(results, case):
     """The figure that ratios are made of."""
-    return "to_load" if results["even"] else "cpu_us"
+    return "to_load" if results["even"] and case != "broadcast" else "cpu_us"
 
 
 def ratios(rounds, what, name, other):
@@ -41,17 +45,45 @@ COLUMNS = {
               ("to load's", "to_load", 1, 2), ("busy %", "busy", 100, 0),
               ("load busy %", "load_busy", 100, 0)],
     "idle": [("bytes each", "bytes", 1, 0)],
+    "broadcast": [("CPU µs each", "cpu_us", 1, 3), ("waiting B", "waiting", 1, 0),
+                  ("memory B", "memory", 1, 0)],
+    "grow": [("connections/s", "rate", 1, 0), ("longest turn ms", "turn_max_ms", 1, 2),
+             (SPREAD, "turn_max_ms", 1, 2), ("waited ms in all", "waited_ms", 1, 2)],
+    "rest": [("CPU ns", "ns", 1, 0), (SPREAD, "ns", 1, 0), ("switches", "switches", 1, 0),
+             (SPREAD, "switches", 1, 0)],
+    "fairness": [("p50 µs", "p50_us", 1, 0), ("p99 µs", "p99_us", 1, 0), (SPREAD, "p99_us", 1, 0),
+                 ("to that without", "times", 1, 2), (SPREAD, "times", 1, 2),
+                 ("turn p99 µs", "turn_p99_us", 1, 0), ("longest turn µs", "turn_max_us", 1, 0)],
 }
+
+
+def by_flooders(rounds):
+    """A server beside so many flooders, as if it were one of its own."""
+    said = {count: "no flooder" if count == 0 else f"{count} flooder{'s' * (count > 1)}"
+            for count in FLOODERS}
+    return {f"{title(name)}, {said[count]}": [one[str(count)] for one in each]
+            for name, each in rounds.items() for count in FLOODERS}
+
+
+def figure(each, head, what, by, digits):
+    """The median, or what lies between the rounds; nothing if this server has no such figure."""
+    if what not in each[0]:
+        return ""
+    if head == SPREAD:
+        many = [one[what] * by for one in each]
+        return f"{min(many):.{digits}f} - {max(many):.{digits}f}"
+    return f"{median(each, what) * by:.{digits}f}"
 
 
 def case_rows(case, rounds, by):
     """Medians, and the ratio of the cost to the bare loop's, with the lowest and highest."""
     columns = COLUMNS.get(case, COLUMNS["echo"])
-    has_ratio = REFERENCE in rounds and case != "idle"
-    rows = [["", *(head for head, *_ in columns), *(["ratio", "(min - max)"] * has_ratio)]]
+    has_ratio = REFERENCE in rounds and case not in APART
+    rows = [["", *(head for head, *_ in columns), *(["ratio", SPREAD] * has_ratio)]]
+    if case == "fairness":
+        rounds = by_flooders(rounds)
     for name, each in rounds.items():
-        row = [title(name), *(f"{median(each, what) * by:.{digits}f}"
-                              for _, what, by, digits in columns)]
+        row = [title(name), *(figure(each, *column) for column in columns)]
         if has_ratio:
             many = ratios(rounds, by, name, REFERENCE)
             row += [f"{statistics.median(many):.2f}", f"{min(many):.2f} - {max(many):.2f}"]
@@ -77,12 +109,15 @@ def peers_versions(results):
 
 def doubts(results):
     """What speaks against the figures."""
-    every = [one for found in results["cases"].values() for each in found["rounds"].values()
-             for one in each]
+    every = [one for case, found in results["cases"].items()
+             for each in (by_flooders(found["rounds"]) if case == "fairness" else found["rounds"])
+             .values() for one in each]
     stolen = max((one.get("steal", 0) for one in every), default=0)
     errors = sum(one.get("errors", 0) for one in every)
     said = [f"Skipped: {', '.join(results['skipped'])}"] if results["skipped"] else []
     said += [f"The machine's host took up to {100 * stolen:.0f} %"] if stolen > 0.01 else []
+    if not all(one.get("real_time", True) for one in every):
+        said.append("No real-time priority was allowed: waits are those of the generator as well")
     return said + ([f"Errors: {errors}"] if errors else [])
 
 
@@ -90,7 +125,7 @@ def tables(results):
     """For a terminal."""
     parts = [provenance(results), peers_versions(results), *doubts(results)]
     for case, found in results["cases"].items():
-        rows = case_rows(case, found["rounds"], cost(results))
+        rows = case_rows(case, found["rounds"], cost(results, case))
         widths = [max(map(len, column)) for column in zip(*rows)]
         parts.append(f"\n{found['what']}")
         for name, *figures in rows:
@@ -103,8 +138,8 @@ def tables(results):
 
 
 def markdown_table(rows):
-    head, *body = [["**" + word + "**" if row[0] == "charkh" and word else word for word in row]
-                   for row in rows]
+    head, *body = [["**" + word + "**" if row[0].split(",")[0] == "charkh" and word else word
+                    for word in row] for row in rows]
     return "\n".join(f"| {' | '.join(row)} |" for row in [
         head, ["---", *["---:"] * (len(head) - 1)], *body])
 
@@ -112,18 +147,21 @@ def markdown_table(rows):
 def summary_rows(results):
     """A server in a row: its cost in every case, relative to the bare loop's, which is in µs."""
     cases = results["cases"]
-    names = next(iter(cases.values()))["rounds"]
+    cases = {case: found for case, found in cases.items() if case in SHORT}
+    names = dict.fromkeys(name for found in cases.values() for name in found["rounds"])
     rows = [["", *(SHORT[case] for case in cases)]]
     for name in names:
         row = [title(name)]
         for case, found in cases.items():
             rounds = found["rounds"]
-            if case == "idle":
+            if name not in rounds:
+                row.append("")
+            elif case == "idle":
                 row.append(f"{median(rounds[name], 'bytes'):.0f} B")
             elif name == REFERENCE or REFERENCE not in rounds:
                 row.append(f"{median(rounds[name], 'cpu_us'):.2f} µs")
             else:
-                many = ratios(rounds, cost(results), name, REFERENCE)
+                many = ratios(rounds, cost(results, case), name, REFERENCE)
                 row.append(f"{statistics.median(many):.2f}")
         rows.append(row)
     return rows
@@ -131,13 +169,15 @@ def summary_rows(results):
 
 def markdown(results):
     """First what fits into a README, then every case."""
-    parts = ["CPU time of the server per request, or per connection that comes and goes, relative "
-             "to the bare loop's; user memory of an idle connection.",
-             markdown_table(summary_rows(results)),
-             ". ".join([provenance(results), peers_versions(results), *doubts(results)]) + "."]
+    parts = [". ".join([provenance(results), peers_versions(results), *doubts(results)]) + "."]
+    summary = summary_rows(results)
+    if len(summary) > 1:
+        parts = ["CPU time of the server per request, per connection that comes and goes, or per "
+                 "recipient, relative to the bare loop's; user memory of an idle connection.",
+                 markdown_table(summary), *parts]
     for case, found in results["cases"].items():
         parts += [f"### {found['what']}",
-                  markdown_table(case_rows(case, found["rounds"], cost(results)))]
+                  markdown_table(case_rows(case, found["rounds"], cost(results, case)))]
     return "\n\n".join(parts) + "\n"
 
 
@@ -225,8 +265,8 @@ def svg(results):
         rounds = found["rounds"]
         if case == "idle":
             panels.append(("user memory of an idle connection", memory_bars(rounds), None))
-        elif REFERENCE in rounds:
-            panels.append((found["what"], ratio_bars(rounds, cost(results)), 1))
+        elif REFERENCE in rounds and case not in APART:
+            panels.append((found["what"], ratio_bars(rounds, cost(results, case)), 1))
     tall = HEAD + ROW * max((len(bars) for _, bars, _ in panels), default=0) + 16
     column = (WIDTH - MARGIN) / 2
     height = 84 + tall * (len(panels) // 2) + max(tall, NOTES)
