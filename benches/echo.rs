@@ -136,11 +136,20 @@ impl Server {
         Ok(used / requests.max(1))
     }
 
-    /// The scheduler's own account, in nanoseconds, of the one thread that this process has.
+    /// In nanoseconds: the scheduler's own account of the one thread that serves, or, where the
+    /// kernel keeps none, its ticks of ten milliseconds.
     fn time_used(&self) -> io::Result<u64> {
-        let text = fs::read_to_string(format!("/proc/{}/schedstat", self.process.id()))?;
-        let used = text.split(' ').next().unwrap_or_default();
-        used.parse().map_err(io::Error::other)
+        let proc = format!("/proc/{}", self.process.id());
+        let number = |text: &str| text.parse::<u64>().map_err(io::Error::other);
+        if let Ok(text) = fs::read_to_string(format!("{proc}/schedstat")) {
+            return number(text.split(' ').next().unwrap_or_default());
+        }
+        let text = fs::read_to_string(format!("{proc}/stat"))?;
+        // After the name, which may hold anything, come the state and ten more; then user, system.
+        let after = text.rsplit(')').next().unwrap_or_default();
+        let mut times = after.split_whitespace().skip(11);
+        let mut next = || number(times.next().unwrap_or_default());
+        Ok((next()? + next()?) * 10_000_000)
     }
 }
 

@@ -1,9 +1,9 @@
 //! The wheel. Read [`Reactor::turn_within`] first: it is a list of verbs, each a function below.
 //!
 //! Two things keep it honest. Readiness is only noted when it is told, as bits on connections;
-//! what a connection does is decided from its state by `Conn::has_work`, and whoever has work is in
-//! the queue. And slots are freed in one place, at the end of a turn, so that nothing in a turn can
-//! meet a stranger under a name it knows.
+//! what a connection does is decided from its state by `Conn::has_work`, and whoever has work is
+//! in a queue. And slots are freed in one place, at the end of a turn, so that nothing in a turn
+//! can meet a stranger under a name it knows.
 use std::{
     fmt, io, mem,
     net::{IpAddr, SocketAddr, ToSocketAddrs},
@@ -737,7 +737,7 @@ impl<P: Protocol, N: Net> Reactor<P, N> {
         }
     }
 
-    #[inline(always)] // as all that returns behind a system call: docs/speed.md
+    #[inline(always)]
     fn visit(&mut self, ConnId { slot, serial }: ConnId) {
         let conn = self.hub.conns.get_mut(slot as usize);
         let Some(conn) = conn.filter(|conn| conn.serial == serial) else { return };
@@ -860,7 +860,8 @@ impl<P: Protocol, N: Net> Reactor<P, N> {
     }
 }
 
-/// One connection's reads and writes.
+/// One connection's reads and writes. What returns behind a system call is inlined, as far as that
+/// goes: `docs/speed.md` says why.
 impl<P: Protocol, N: Net> Reactor<P, N> {
     /// At most one read; then the protocol. `true` if the kernel had nothing.
     fn receive(&mut self, slot: u32) -> bool {
