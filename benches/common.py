@@ -28,10 +28,14 @@ def show(title, rows):
     sys.stdout.flush()
 
 
-def start(command, cpus=None, **options):
-    """A process, on these processors."""
-    pin = None if cpus is None else lambda: os.sched_setaffinity(0, cpus)
-    return subprocess.Popen([str(arg) for arg in command], preexec_fn=pin, **options)
+def start(command, cpus=None, nice=0, **options):
+    """A process, on these processors; it gives way by as much as it is nice."""
+    def place():
+        if cpus is not None:
+            os.sched_setaffinity(0, cpus)
+        os.nice(nice)
+
+    return subprocess.Popen([str(arg) for arg in command], preexec_fn=place, **options)
 
 
 def finish(process):
@@ -94,11 +98,11 @@ def serving(protocol, cpus=None):
         yield server, port_of(server)
 
 
-def begin_load(port, *options, cpus=None):
+def begin_load(port, *options, cpus=None, nice=0):
     """A `charkh load` under way, which [`end_load`] waits for."""
     file = tempfile.NamedTemporaryFile(suffix=".json")
     command = [CHARKH, "load", f"127.0.0.1:{port}", "--quiet", "--json", file.name, *options]
-    return start(command, cpus, stdout=subprocess.DEVNULL), file
+    return start(command, cpus, nice, stdout=subprocess.DEVNULL), file
 
 
 def end_load(run):
