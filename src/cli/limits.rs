@@ -36,6 +36,25 @@ pub(crate) fn descriptors() -> Result<u64, String> {
     Ok(u64::MAX)
 }
 
+/// Connections for which room is made although nobody has asked for so many. The kernel's table of
+/// descriptors has some ten bytes for each.
+const AHEAD: usize = 65_536;
+
+/// Have the kernel make its table of descriptors large enough. To be called while there is one
+/// thread: where several share the table, each doubling waits until all processors have let go of
+/// the old one, some ten milliseconds, in which nobody is served.
+///
+/// A table that is not made now grows later. That is slow, and no error.
+#[cfg(target_os = "linux")]
+pub(crate) fn make_room(asked: Option<u32>, conns_max: usize, own: u64) {
+    let ahead = asked.map_or(AHEAD, |asked| asked as usize).min(conns_max);
+    let last = i32::try_from(ahead as u64 + own - 1).unwrap_or(i32::MAX);
+    drop(rustix::io::fcntl_dupfd_cloexec(std::io::stdin(), last));
+}
+
+#[cfg(not(target_os = "linux"))]
+pub(crate) fn make_room(_: Option<u32>, _: usize, _: u64) {}
+
 fn fit(wanted: Option<u32>, usual: usize, own: u64, descriptors: u64) -> Result<usize, String> {
     let fits = descriptors.saturating_sub(own);
     let limit = format!("{descriptors} descriptors (RLIMIT_NOFILE hard limit)");

@@ -33,6 +33,8 @@ fn serve<P: Protocol>(args: &ServeArgs, protocol: P) -> Result<(), String> {
     let mut config = args.config();
     let own = limits::of_its_own(args.addresses.len());
     config.conns_max = limits::max_connections(args.max_connections(), config.conns_max, own)?;
+    // The log has the first of the other threads.
+    limits::make_room(args.max_connections(), config.conns_max, own);
     output::log_to_stderr(&log_directives(args.reports.log_level)).map_err(cannot_start)?;
     let out = Output::new().map_err(cannot_start)?;
     let trace = args.reports.trace.as_deref().map(TraceFile::new).transpose()?;

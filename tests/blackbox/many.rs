@@ -73,3 +73,19 @@ fn case_064_fifteen_thousand_at_once_cost_little_and_leave_nothing() {
     let log = server.stop();
     assert!(log.len() < 20, "{log:#?}");
 }
+
+/// A table of descriptors that grows while it is shared by threads stops the loop for milliseconds,
+/// so it is made at the start, and no larger than it may have to be.
+#[cfg(target_os = "linux")]
+#[test]
+fn room_for_descriptors_is_made_before_anybody_comes() {
+    let size = |options: &str| -> usize {
+        let server = Server::new(options);
+        let status =
+            std::fs::read_to_string(format!("/proc/{}/status", server.running.pid())).unwrap();
+        let size = status.lines().find_map(|line| line.strip_prefix("FDSize:"));
+        size.unwrap().trim().parse().unwrap()
+    };
+    assert!((700..2000).contains(&size("--max-connections 700")));
+    assert!(size("--protocol echo") >= affordable());
+}
