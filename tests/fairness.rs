@@ -11,7 +11,7 @@ use std::{
 
 use charkh::{
     Config, Peer, Reactor,
-    net::{Clock, Event, Net, Sim, SocketOptions, Token, Wake, sim},
+    net::{ClientId, Clock, Event, Net, Sim, SocketOptions, Token, Wake, sim},
 };
 use common::{Script, on_data, pattern, settle, world};
 
@@ -33,10 +33,9 @@ fn takes_time(mut answer: impl FnMut(&mut Peer, &[u8]) + 'static) -> (Script, Pa
     (script, clock)
 }
 
-/// Sixteen flooders, one who asks for a byte; says how long the longest turn was.
-fn longest_turn_beside_flooders(answer: impl FnMut(&mut Peer, &[u8]) + 'static) -> Duration {
-    let (script, clock) = takes_time(answer);
-    let mut reactor = world(script, 1, Config { read_max: 1000, ..Config::default() });
+/// Sixteen who have sent much, and have had their first visits, and one who has said nothing.
+fn flooded(script: Script, clock: &Passing, config: Config) -> (Reactor<Script, Sim>, ClientId) {
+    let mut reactor = world(script, 1, config);
     *clock.lock().unwrap() = Some(reactor.net().clock());
     let flooders = [(); 16].map(|()| reactor.net().client());
     let polite = reactor.net().client();
@@ -44,6 +43,14 @@ fn longest_turn_beside_flooders(answer: impl FnMut(&mut Peer, &[u8]) + 'static) 
     flooders.iter().for_each(|&client| reactor.net().send(client, &pattern(30_000, 0)));
     reactor.net().deliver_all();
     reactor.turn().unwrap();
+    (reactor, polite)
+}
+
+/// Sixteen flooders, one who asks for a byte; says how long the longest turn was.
+fn longest_turn_beside_flooders(answer: impl FnMut(&mut Peer, &[u8]) + 'static) -> Duration {
+    let (script, clock) = takes_time(answer);
+    let (mut reactor, polite) =
+        flooded(script, &clock, Config { read_max: 1000, ..Config::default() });
     reactor.hub().take_longest_turn();
     for round in 0..20 {
         reactor.net().send(polite, b"x");
@@ -112,14 +119,7 @@ fn flooders_of_lines_are_behind_too_with_the_default_limits() {
 fn flooders_who_are_drained_are_behind_too() {
     let (script, clock) = takes_time(|peer, bytes| _ = peer.send(bytes));
     let config = Config { read_max: 1000, output_high: 500, output_low: 100, ..Config::default() };
-    let mut reactor = world(script, 1, config);
-    *clock.lock().unwrap() = Some(reactor.net().clock());
-    let flooders = [(); 16].map(|()| reactor.net().client());
-    let polite = reactor.net().client();
-    settle(&mut reactor);
-    flooders.iter().for_each(|&client| reactor.net().send(client, &pattern(30_000, 0)));
-    reactor.net().deliver_all();
-    reactor.turn().unwrap();
+    let (mut reactor, polite) = flooded(script, &clock, config);
     reactor.hub().take_longest_turn();
     for _ in 0..20 {
         reactor.net().send(polite, b"x");
@@ -143,14 +143,8 @@ fn whoever_is_paused_and_resumed_is_not_behind_flooders() {
         }
         peer.send(bytes);
     });
-    let mut reactor = world(script, 1, Config { read_max: 1000, ..Config::default() });
-    *clock.lock().unwrap() = Some(reactor.net().clock());
-    let flooders = [(); 16].map(|()| reactor.net().client());
-    let polite = reactor.net().client();
-    settle(&mut reactor);
-    flooders.iter().for_each(|&client| reactor.net().send(client, &pattern(30_000, 0)));
-    reactor.net().deliver_all();
-    reactor.turn().unwrap();
+    let (mut reactor, polite) =
+        flooded(script, &clock, Config { read_max: 1000, ..Config::default() });
     let mut waits = Vec::new();
     for _ in 0..10 {
         reactor.net().send(polite, b"x");
@@ -176,14 +170,8 @@ fn whoever_is_quiet_is_told_to_stop_before_the_flooders_are_done() {
         peer.close();
         Ok(())
     });
-    let mut reactor = world(script, 1, Config { read_max: 1000, ..Config::default() });
-    *clock.lock().unwrap() = Some(reactor.net().clock());
-    let flooders = [(); 16].map(|()| reactor.net().client());
-    let polite = reactor.net().client();
-    settle(&mut reactor);
-    flooders.iter().for_each(|&client| reactor.net().send(client, &pattern(30_000, 0)));
-    reactor.net().deliver_all();
-    reactor.turn().unwrap();
+    let (mut reactor, polite) =
+        flooded(script, &clock, Config { read_max: 1000, ..Config::default() });
     reactor.hub().stop();
     reactor.turn().unwrap();
     reactor.net().send(polite, b"x");
