@@ -75,7 +75,7 @@ fn case_064_fifteen_thousand_at_once_cost_little_and_leave_nothing() {
 }
 
 /// A table of descriptors that grows while it is shared by threads stops the loop for milliseconds,
-/// so it is made at the start, and no larger than it may have to be.
+/// so it is made at the start. (It may be larger: a child begins with as much as its parent had.)
 #[cfg(target_os = "linux")]
 #[test]
 fn room_for_descriptors_is_made_before_anybody_comes() {
@@ -86,6 +86,6 @@ fn room_for_descriptors_is_made_before_anybody_comes() {
         let size = status.lines().find_map(|line| line.strip_prefix("FDSize:"));
         size.unwrap().trim().parse().unwrap()
     };
-    assert!((700..2000).contains(&size("--max-connections 700")));
+    assert!(size("--max-connections 700") >= 700);
     assert!(size("--protocol echo") >= affordable());
 }
