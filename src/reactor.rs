@@ -1040,8 +1040,7 @@ impl<P: Protocol, N: Net> Reactor<P, N> {
             return self.fault(slot, fault);
         }
         if !conn.deaf() {
-            let kept = conn.held.as_mut().map(|held| held.take_input());
-            let (mut kept, _) = kept.unwrap_or_default();
+            let (mut kept, _) = conn.take_input().unwrap_or_default();
             self.hub.reclaim(slot);
             let mut rest = Input::new(kept.pending());
             self.call(What::Eof, slot, |protocol, peer, own| protocol.eof(peer, own, &mut rest));

@@ -299,7 +299,7 @@ fn send(stream: &mut TcpStream, bytes: &[u8]) -> io::Result<usize> {
 
 /// The same of several: `writev` would raise a signal where the peer is gone.
 #[cfg(target_os = "linux")]
-fn send_all(stream: &mut TcpStream, bytes: &[IoSlice<'_>]) -> io::Result<usize> {
+fn send_vectored(stream: &mut TcpStream, bytes: &[IoSlice<'_>]) -> io::Result<usize> {
     let mut nothing_else = SendAncillaryBuffer::default();
     Ok(rustix::net::sendmsg(stream, bytes, &mut nothing_else, SendFlags::NOSIGNAL)?)
 }
@@ -315,7 +315,7 @@ fn send(stream: &mut TcpStream, bytes: &[u8]) -> io::Result<usize> {
 }
 
 #[cfg(not(target_os = "linux"))]
-fn send_all(stream: &mut TcpStream, bytes: &[IoSlice<'_>]) -> io::Result<usize> {
+fn send_vectored(stream: &mut TcpStream, bytes: &[IoSlice<'_>]) -> io::Result<usize> {
     io::Write::write_vectored(stream, bytes)
 }
 
@@ -436,7 +436,7 @@ impl Net for Os {
     fn write(&mut self, stream: &mut TcpStream, bytes: &[IoSlice<'_>]) -> io::Result<usize> {
         match bytes {
             [bytes] => send(stream, bytes),
-            bytes => send_all(stream, bytes),
+            bytes => send_vectored(stream, bytes),
         }
     }
 
