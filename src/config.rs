@@ -40,6 +40,9 @@ pub struct Config {
     pub accepts_max: u32,
     /// Outbound connections begun in one turn. Default 64.
     pub connects_max: u32,
+    /// Connections served in one turn whose [`Layer`](crate::Layer) is not ready: a handshake may
+    /// cost a thousand times what a message does. They are served after the others. Default 16.
+    pub handshakes_max: u32,
     /// Bytes read from one connection in one turn; also the size of the one buffer that all read
     /// into. Default 64 KiB.
     pub read_max: usize,
@@ -84,6 +87,9 @@ pub struct Config {
     pub lifetime: Option<Duration>,
     /// How long an outbound connection may take to come up. Default 10 s.
     pub connect: Option<Duration>,
+    /// How long a connection's [`Layer`](crate::Layer) may take to become ready, whatever its peer
+    /// sends meanwhile; `None`: for ever. Default 10 s.
+    pub handshake: Option<Duration>,
     /// How long a closed connection waits for the peer's end, reading and throwing away what
     /// still comes: a close with unread input would be a reset, and could take the last answer
     /// with it. Default 5 s.
@@ -113,6 +119,7 @@ impl Default for Config {
             when_full: WhenFull::Wait,
             accepts_max: 64,
             connects_max: 64,
+            handshakes_max: 16,
             read_max: 64 << 10,
             write_max: 256 << 10,
             frames_max: 256,
@@ -128,6 +135,7 @@ impl Default for Config {
             write_stall: Some(Duration::from_secs(60)),
             lifetime: None,
             connect: Some(Duration::from_secs(10)),
+            handshake: Some(Duration::from_secs(10)),
             linger: Duration::from_secs(5),
             linger_bytes: 64 << 20,
             grace: Duration::from_secs(10),
@@ -152,6 +160,7 @@ impl Config {
         must(self.conns_per_ip != Some(0), "conns_per_ip must be at least 1");
         must(self.accepts_max > 0, "accepts_max must be at least 1");
         must(self.connects_max > 0, "connects_max must be at least 1");
+        must(self.handshakes_max > 0, "handshakes_max must be at least 1");
         must(self.read_max > 0, "read_max must be at least 1 byte");
         must(self.write_max > 0, "write_max must be at least 1 byte");
         must(self.frames_max > 0, "frames_max must be at least 1");

@@ -1,8 +1,9 @@
 //! One connection, as state: no socket here, no callback, no clock.
 //!
 //! ```text
-//!   Dialing ──connected──▶ Up ──both halves over, or any failure──▶ Ended ──▶ released
-//!                          │
+//!   Dialing ──connected──▶ Handshake ──layer ready──▶ Up ──both halves over──▶ Ended ──▶ released
+//!      accepted, with a layer ──▲       or no layer ──▲ │       (any failure) ──▲
+//!                          ┌────────────────────────────┘
 //!                          ├─ ours:   Open ──finish()──▶ Finishing ──all sent──▶ Finished
 //!                          └─ theirs: open ────────── their end was read ──────▶ over
 //! ```
@@ -25,6 +26,8 @@ use crate::{
 pub(crate) enum State {
     /// Outbound, and not decided yet.
     Dialing,
+    /// Connected; its layer is not ready, and the protocol has not met it.
+    Handshake,
     Up,
     /// Over; waiting for its release at the end of the turn.
     Ended,
@@ -74,11 +77,13 @@ pub enum Reason {
     ConnectTimeout,
     /// The reactor stopped before this connection was done.
     Stopped,
+    /// [`Config::handshake`](crate::Config::handshake): the layer was not ready in time.
+    Handshake,
 }
 
 impl Reason {
     /// How many kinds there are: the length of [`Stats::ended`](crate::Stats::ended).
-    pub const KINDS: usize = 14;
+    pub const KINDS: usize = 15;
 
     /// Names, in the order of [`Stats::ended`](crate::Stats::ended).
     pub const NAMES: [&'static str; Self::KINDS] = [
@@ -96,6 +101,7 @@ impl Reason {
         "deadline",
         "connect timeout",
         "stopped",
+        "handshake",
     ];
 
     pub(crate) fn index(&self) -> usize {
@@ -114,6 +120,7 @@ impl Reason {
             Reason::Deadline => 11,
             Reason::ConnectTimeout => 12,
             Reason::Stopped => 13,
+            Reason::Handshake => 14,
         }
     }
 
@@ -295,6 +302,7 @@ impl Conn {
 
     pub(crate) fn set_v4(&mut self, ip: Ipv4Addr, port: u16) {
         (self.ip, self.port) = (ip.octets(), port);
+        self.set_long_addr(false);
     }
 
     pub(crate) fn set_long(&mut self, key: u32) {
@@ -322,7 +330,7 @@ impl Conn {
 
     /// A layer keeps what was sent: it waits for something to read.
     fn held_back(&self) -> bool {
-        self.layer.as_ref().is_some_and(|layer| !layer.0.is_ready())
+        self.layer.as_ref().is_some_and(|layered| !layered.layer.is_ready())
     }
 
     /// Something waits for the kernel, and no layer holds it back.
@@ -334,15 +342,22 @@ impl Conn {
         })
     }
 
+    /// The layer has read the peer's end, and nobody has been told.
+    #[inline]
+    pub(crate) fn layer_is_over(&self) -> bool {
+        let over = self.layer.as_ref().is_some_and(|layered| layered.layer.is_over());
+        over && !self.theirs_over() && !self.is_lingering()
+    }
+
     /// The layer hears of their end. One that is not ready then will never be, and what waits for
     /// it will never leave.
     pub(crate) fn end_of_layer(&mut self) -> crate::Result {
         let (deaf, waiting) = (self.deaf(), self.has_unsent());
-        let Some(layer) = &mut self.layer else { return Ok(()) };
+        let Some(Layered { layer, .. }) = self.layer.as_deref_mut() else { return Ok(()) };
         if !deaf {
-            layer.0.eof()?;
+            layer.eof()?;
         }
-        match layer.0.is_ready() || deaf && !waiting {
+        match layer.is_ready() || deaf && !waiting {
             true => Ok(()),
             false => Err("the peer ended before the handshake did".into()),
         }
@@ -359,6 +374,22 @@ impl Conn {
         self.held.as_ref().is_some_and(|held| !held.input.is_empty())
     }
 
+    /// There is a wire, and something may be read and written.
+    #[inline]
+    pub(crate) fn is_connected(&self) -> bool {
+        matches!(self.state, State::Up | State::Handshake)
+    }
+
+    /// The protocol may be told what came: `open` may have said no to that.
+    pub(crate) fn hears(&self) -> bool {
+        !self.deaf() && !self.paused()
+    }
+
+    /// Accepted, and nothing said yet: not even a handshake would be missed.
+    pub(crate) fn is_unheard_of(&self) -> bool {
+        self.state == State::Handshake && !self.heard() && self.listener != Self::OUTBOUND
+    }
+
     /// The question that the run queue asks.
     #[inline]
     pub(crate) fn has_work(&self) -> bool {
@@ -372,13 +403,16 @@ impl Conn {
             return false;
         }
         // A failed socket is looked at even if nobody wants its bytes: nothing else would notice.
-        self.state == State::Up && (self.failed() || self.wants_bytes())
+        self.is_connected() && (self.failed() || self.wants_bytes())
     }
 
     /// There may be bytes, and they may go to the protocol, or to nobody once it has closed. That
     /// output waits is no reason not to read if it waits for just that.
     #[inline]
     pub(crate) fn wants_bytes(&self) -> bool {
+        if self.state == State::Handshake {
+            return !self.theirs_over(); // the protocol has no say in it yet
+        }
         let full = self.full() && !self.read_while_full() && !self.held_back();
         !self.theirs_over() && (self.deaf() || !self.paused() && !full)
     }
@@ -387,7 +421,7 @@ impl Conn {
     pub(crate) fn wants_write(&self) -> bool {
         match (self.state, self.ours) {
             (State::Dialing, _) => self.writable(),
-            (State::Up, Ours::Open) => self.can_send() && self.writable(),
+            (State::Handshake, _) | (State::Up, Ours::Open) => self.can_send() && self.writable(),
             // With nothing left to send, the end itself is the work.
             (State::Up, Ours::Finishing) => {
                 !self.has_unsent() || self.writable() && self.can_send()
@@ -485,6 +519,11 @@ impl Conn {
                     each(after(self.active, ms), Due::End(Reason::ConnectTimeout));
                 }
             }
+            State::Handshake => {
+                if let Some(at) = self.layer.as_ref().and_then(|layered| layered.until) {
+                    each(at, Due::End(Reason::Handshake));
+                }
+            }
             // Here the deadline is the end of the lingering, which is a good one.
             State::Up if self.is_lingering() => {
                 if let Some(at) = self.deadline {
@@ -556,9 +595,9 @@ mod tests {
 
     #[test]
     fn names_match_the_kinds() {
-        let last = Reason::Stopped;
+        let last = Reason::Handshake;
         assert_eq!(last.index(), Reason::KINDS - 1);
-        assert_eq!(last.to_string(), "stopped");
+        assert_eq!(last.to_string(), "handshake");
         assert_eq!(Reason::Broken(io::Error::other("reset")).to_string(), "broken: reset");
         assert_eq!(Reason::Fault("bad line".into()).to_string(), "fault: bad line");
     }

@@ -19,7 +19,7 @@ use crate::{
         whole_ms,
     },
     hot::Hot,
-    layer::{Layer, Layered},
+    layer::{Layer, Layered, Origin},
     stats::Stats,
     timers::Timers,
     trace::{Trace, What},
@@ -52,11 +52,13 @@ pub struct ListenerId(pub(crate) u16);
 /// All connections of a reactor, in the hands of a callback.
 pub struct Hub {
     pub(crate) conns: Slab<Conn>,
-    /// Connections with work, oldest first. Each is in one of the two queues, once.
+    /// Connections with work, oldest first.
     pub(crate) queue: VecDeque<ConnId>,
     /// Those of them who had much in their last visit: a whole budget, or many bytes. They are
     /// served after the others.
     pub(crate) heavy: VecDeque<ConnId>,
+    /// Those of them whose layer is not ready. Each is in one of the three queues, once.
+    pub(crate) shaking: VecDeque<ConnId>,
     /// Connections that are over, to be released at the end of the turn.
     pub(crate) ended: VecDeque<(u32, Reason)>,
     /// Connections that callbacks asked for.
@@ -120,10 +122,10 @@ pub(crate) enum Stopping {
 
 impl fmt::Debug for Hub {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { conns, queue, heavy, stopping, now, .. } = self;
+        let Self { conns, queue, heavy, shaking, stopping, now, .. } = self;
         f.debug_struct("Hub")
             .field("connections", &conns.len())
-            .field("queued", &(queue.len() + heavy.len()))
+            .field("queued", &(queue.len() + heavy.len() + shaking.len()))
             .field("stopping", stopping)
             .field("now", now)
             .finish_non_exhaustive()
@@ -136,6 +138,7 @@ impl Hub {
             conns: Slab::new(),
             queue: VecDeque::new(),
             heavy: VecDeque::new(),
+            shaking: VecDeque::new(),
             ended: VecDeque::new(),
             dials: VecDeque::new(),
             timers: Timers::new(),
@@ -234,7 +237,7 @@ impl Hub {
     pub fn connect_through(&mut self, addr: SocketAddr, layer: Box<dyn Layer>) -> ConnId {
         let id = self.connect(addr);
         if let Some(conn) = self.conns.get_mut(id.slot as usize) {
-            conn.layer = Some(Box::new(Layered(layer)));
+            conn.layer = Some(Box::new(Layered { layer, until: None }));
         }
         id
     }
@@ -454,7 +457,11 @@ impl Hub {
         let conn = &mut self.conns[slot as usize];
         if conn.has_work() && !conn.queued() {
             conn.set_queued(true);
-            let queue = if conn.is_heavy() { &mut self.heavy } else { &mut self.queue };
+            let queue = match conn.state {
+                State::Handshake => &mut self.shaking,
+                _ if conn.is_heavy() => &mut self.heavy,
+                _ => &mut self.queue,
+            };
             queue.push_back(ConnId { slot, serial: conn.serial });
         }
     }
@@ -471,6 +478,9 @@ impl Hub {
         let conn = &mut self.conns[slot as usize];
         if conn.state == State::Ended {
             return;
+        }
+        if conn.state == State::Handshake && conn.layer.is_some() {
+            self.stats.handshakes_failed += 1;
         }
         conn.state = State::Ended;
         if let Some(mut held) = conn.held.take() {
@@ -500,6 +510,31 @@ impl Hub {
         }
     }
 
+    /// What the layer says of the peer's address, from now on. `false` if there are enough from there.
+    pub(crate) fn learn_origin(&mut self, slot: u32, origin: Origin) -> bool {
+        if let Origin::Named(addr) = origin {
+            self.uncount(slot);
+            self.set_addr(slot, addr);
+            if self.has_enough_from(addr.ip()) {
+                return false;
+            }
+            self.count(slot);
+        }
+        true
+    }
+
+    fn set_addr(&mut self, slot: u32, addr: SocketAddr) {
+        let conn = &mut self.conns[slot as usize];
+        let long = conn.addr().err();
+        match addr {
+            SocketAddr::V4(addr) => conn.set_v4(*addr.ip(), addr.port()),
+            addr => conn.set_long(self.long_addrs.insert(addr) as u32),
+        }
+        if let Some(key) = long {
+            self.long_addrs.remove(key as usize);
+        }
+    }
+
     /// One more from there would be more than may be.
     pub(crate) fn has_enough_from(&self, ip: IpAddr) -> bool {
         let max = self.config.conns_per_ip;
@@ -519,6 +554,7 @@ impl Hub {
             return;
         }
         let network = network(self.addr(slot).ip());
+        self.conns[slot as usize].set_counted(false);
         if let Some(count) = self.per_ip.get_mut(&network) {
             *count -= 1;
             if *count == 0 {
@@ -555,7 +591,8 @@ impl Hub {
         let is_alive = |id: &&ConnId| {
             self.conns.get(id.slot as usize).is_some_and(|conn| conn.serial == id.serial)
         };
-        let names = self.queue.iter().chain(&self.heavy).filter(is_alive).count();
+        let queues = self.queue.iter().chain(&self.heavy).chain(&self.shaking);
+        let names = queues.filter(is_alive).count();
         assert_eq!(queued, names, "each is in one queue, once");
         assert_eq!(weight, self.weights.total());
         assert_eq!(long, self.long_addrs.len(), "addresses of nobody");
@@ -805,21 +842,22 @@ impl Hub {
 
     fn seal_by(&mut self, mut layer: Box<Layered>, slot: u32) -> Result {
         let conn = &mut self.conns[slot as usize];
-        let finishing = conn.ours == Ours::Finishing && !conn.layer_done();
+        let up = conn.state == State::Up;
+        let finishing = up && conn.ours == Ours::Finishing && !conn.layer_done();
         let unsealed = conn.held.as_ref().map_or(0, |held| held.output.len());
         let (mut wire, mut size, mut result) = (std::mem::take(&mut self.sealed), 0, Ok(()));
-        let ready = layer.0.is_ready();
+        let ready = layer.layer.is_ready();
         if let Some(held) = conn.held.as_ref().filter(|held| ready && held.wire.is_empty()) {
             let mut slices = [IoSlice::new(&[]); 16];
             let used = held.output.front(&mut slices, Self::SEAL_MAX);
             for slice in &slices[..used] {
                 size += slice.len();
-                result = result.and_then(|()| layer.0.send(slice, &mut wire));
+                result = result.and_then(|()| layer.layer.send(slice, &mut wire));
             }
         }
         if finishing && unsealed == size {
             conn.set_layer_done(true);
-            layer.0.finish(&mut wire);
+            layer.layer.finish(&mut wire);
         }
         conn.layer = Some(layer);
         if size > 0 || !wire.is_empty() {

@@ -71,7 +71,7 @@ pub use conn::Reason;
 pub use handle::{Handle, Stopped};
 pub use hub::{ConnId, Hub, ListenerId};
 pub use input::Input;
-pub use layer::Layer;
+pub use layer::{Layer, Next, Origin};
 pub use logging::{Escaped, Throttle};
 pub use peer::Peer;
 pub use protocol::Protocol;

@@ -1,9 +1,10 @@
 //! One connection, in the hands of a callback.
-use std::{io, net::SocketAddr, sync::Arc, time::Duration};
+use std::{any::Any, io, net::SocketAddr, sync::Arc, time::Duration};
 
 use crate::{
     conn::{Conn, Ours, Reason, State, stamp},
     hub::{ConnId, Hub, ListenerId},
+    layer::Layer,
 };
 
 /// One connection, for the length of a callback. Keep its [`id`](Peer::id), not the peer.
@@ -54,7 +55,7 @@ impl<'a> Peer<'a> {
         let slot = self.id.slot;
         let nothing_sent = self.unsent() == 0;
         let conn = self.conn_mut();
-        if conn.state == State::Dialing && nothing_sent {
+        if matches!(conn.state, State::Dialing | State::Handshake) && nothing_sent {
             return self.hub.end(slot, Reason::Closed);
         }
         if conn.deaf() {
@@ -165,6 +166,13 @@ impl<'a> Peer<'a> {
     /// The other side's address. An IPv4 client of an IPv6 listener has its IPv4 address.
     pub fn addr(&self) -> SocketAddr {
         self.hub.addr(self.id.slot)
+    }
+
+    /// The [`Layer`] of this connection, if it has one of that kind: what it knows of the peer.
+    pub fn layer<L: Layer>(&self) -> Option<&L> {
+        let layered = self.conn().layer.as_ref()?;
+        let layer: &dyn Any = &*layered.layer;
+        layer.downcast_ref()
     }
 
     /// Which listener it came by; `None` if it was dialed.

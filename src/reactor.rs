@@ -20,7 +20,7 @@ use crate::{
     handle::{self, Handle, Jobs},
     hub::{ConnId, Dial, Hub, ListenerId, Stopping},
     input::Input,
-    layer::{Layer, Layered},
+    layer::{Layer, Layered, Next, Origin},
     logging::Throttle,
     net::{self, Event, Net, Os, Token},
     peer::Peer,
@@ -95,7 +95,7 @@ struct Listener<L> {
     layer: Option<LayerMaker>,
 }
 
-type LayerMaker = Box<dyn FnMut() -> Box<dyn Layer>>;
+type LayerMaker = Box<dyn FnMut(SocketAddr) -> Result<Box<dyn Layer>>>;
 
 /// A listener, and where it came to listen.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -212,11 +212,17 @@ impl<P: Protocol, N: Net> Reactor<P, N> {
         Ok(Listening { id, addr })
     }
 
-    /// Put a fresh [`Layer`] on every connection that comes by this listener from now on.
+    /// Put a fresh [`Layer`] on every connection that comes by this listener from now on, made by
+    /// this function of the peer's address. If that is an error, the connection is closed, before
+    /// anything is read from it ([`Stats::refused_by_layer`](crate::Stats::refused_by_layer)).
     ///
     /// # Panics
     /// If this reactor has no such listener.
-    pub fn layer(&mut self, listener: ListenerId, make: impl FnMut() -> Box<dyn Layer> + 'static) {
+    pub fn layer(
+        &mut self,
+        listener: ListenerId,
+        make: impl FnMut(SocketAddr) -> Result<Box<dyn Layer>> + 'static,
+    ) {
         self.listeners[usize::from(listener.0)].layer = Some(Box::new(make));
     }
 
@@ -328,7 +334,7 @@ impl<P: Protocol, N: Net> Reactor<P, N> {
 
     /// A connection is queued, *or a listener is ready and has room*, or something was cut short.
     fn has_work(&self) -> bool {
-        let Hub { queue, heavy, ended, dials, stopping, .. } = &self.hub;
+        let Hub { queue, heavy, shaking, ended, dials, stopping, .. } = &self.hub;
         let sweeping = match *stopping {
             Stopping::No | Stopping::Over => false,
             Stopping::Asked | Stopping::AtOnce => true,
@@ -336,6 +342,7 @@ impl<P: Protocol, N: Net> Reactor<P, N> {
         };
         !queue.is_empty()
             || !heavy.is_empty()
+            || !shaking.is_empty()
             || !ended.is_empty()
             || !dials.is_empty()
             || sweeping
@@ -621,22 +628,38 @@ impl<P: Protocol, N: Net> Reactor<P, N> {
 
     /// An accepted connection, before anybody has met it.
     fn welcome(&mut self, n: usize, stream: N::Stream, addr: SocketAddr) {
-        if self.hub.has_enough_from(addr.ip()) {
-            self.hub.stats.refused_per_ip += 1;
-            let text = format_args!("too many connections from {}", addr.ip());
-            return self.complain(|c| &mut c.per_ip, text);
+        let layer = match self.listeners[n].layer.as_mut().map(|make| make(addr)) {
+            Some(Ok(layer)) => Some(layer),
+            Some(Err(fault)) => {
+                self.hub.stats.refused_by_layer += 1;
+                let text = format_args!("refused a connection from {addr}: {fault}");
+                return self.complain(|c| &mut c.layer, text);
+            }
+            None => None,
+        };
+        let is_theirs = layer.as_ref().is_none_or(|layer| layer.origin() != Origin::Unknown);
+        if is_theirs && self.hub.has_enough_from(addr.ip()) {
+            return self.turn_away(addr);
         }
-        let slot = self.hub.insert(State::Up, n as u16, addr).slot;
-        self.hub.count(slot);
-        let layer = self.listeners[n].layer.as_mut();
-        self.hub.conns[slot as usize].layer = layer.map(|make| Box::new(Layered(make())));
+        let slot = self.hub.insert(State::Handshake, n as u16, addr).slot;
+        if is_theirs {
+            self.hub.count(slot);
+        }
+        let layer = layer.map(|layer| Box::new(Layered { layer, until: None }));
+        self.hub.conns[slot as usize].layer = layer;
         // A socket that has just been accepted can be written to; its first edge says no more.
         self.hub.conns[slot as usize].set_writable(true);
         self.hub.stats.accepted += 1;
         self.hub.note(What::Accept, slot, n);
         if self.seat(slot, stream) {
-            self.open(slot);
+            self.begin(slot);
         }
+    }
+
+    fn turn_away(&mut self, addr: SocketAddr) {
+        self.hub.stats.refused_per_ip += 1;
+        let text = format_args!("too many connections from {}", addr.ip());
+        self.complain(|c| &mut c.per_ip, text);
     }
 
     /// `false` as in `accept_one`.
@@ -703,8 +726,60 @@ impl<P: Protocol, N: Net> Reactor<P, N> {
         }
     }
 
+    /// There is a wire. The protocol meets whoever is at its end when the layer is ready, which at
+    /// once is who has none.
+    fn begin(&mut self, slot: u32) {
+        self.hub.conns[slot as usize].state = State::Handshake;
+        let Some(mut layered) = self.hub.conns[slot as usize].layer.take() else {
+            return self.open(slot);
+        };
+        layered.until = self.hub.config.handshake.and_then(|t| self.hub.ms_after(t)).map(stamp);
+        let mut answer = Vec::new();
+        self.plain.clear();
+        let result = layered.layer.start(&mut answer);
+        match self.pass_on(slot, layered, result, answer) {
+            Err(fault) => self.fault(slot, fault),
+            Ok(()) => drop(self.open_if_ready(slot)),
+        }
+        self.hub.rearm(slot);
+        self.hub.touch(slot);
+    }
+
+    /// `false` if the protocol does not hear of this connection yet, or never will.
+    fn open_if_ready(&mut self, slot: u32) -> bool {
+        let conn = &mut self.hub.conns[slot as usize];
+        match (conn.state, &conn.layer) {
+            (State::Up, _) => return true,
+            (State::Handshake, Some(layered)) if !layered.layer.is_ready() => return false,
+            (State::Handshake, Some(layered)) => {
+                let origin = layered.layer.origin();
+                if !self.learn_origin(slot, origin) {
+                    return false;
+                }
+            }
+            (State::Handshake, None) => {}
+            (State::Dialing | State::Ended, _) => return false,
+        }
+        // What the handshake said is not what the protocol waits for.
+        self.hub.conns[slot as usize].set_heard(false);
+        self.open(slot);
+        self.hub.conns[slot as usize].state == State::Up
+    }
+
+    fn learn_origin(&mut self, slot: u32, origin: Origin) -> bool {
+        let has_room = self.hub.learn_origin(slot, origin);
+        if !has_room {
+            self.turn_away(self.hub.addr(slot));
+            self.hub.end(slot, Reason::Fault("too many connections from its address".into()));
+        }
+        has_room
+    }
+
     fn open(&mut self, slot: u32) {
         let id = self.hub.id(slot);
+        let conn = &mut self.hub.conns[slot as usize];
+        conn.state = State::Up;
+        self.hub.stats.connected += u64::from(conn.listener == Conn::OUTBOUND);
         debug!("{id} is up, with {}", self.hub.addr(slot));
         self.mark();
         let session = self.protocol.open(&mut Peer::new(&mut self.hub, id));
@@ -721,6 +796,7 @@ impl<P: Protocol, N: Net> Reactor<P, N> {
     /// the time.
     fn serve(&mut self) {
         let (waiting, heavy) = (self.hub.queue.len(), self.hub.heavy.len());
+        let shaking = self.hub.shaking.len();
         for _ in 0..waiting {
             let Some(id) = self.hub.queue.pop_front() else { break };
             self.visit(id);
@@ -730,9 +806,25 @@ impl<P: Protocol, N: Net> Reactor<P, N> {
         for n in 0..heavy {
             if n > 0 && self.watch.mark.saturating_sub(until) > share {
                 self.hub.stats.share_budget += 1;
+                break;
+            }
+            let Some(id) = self.hub.heavy.pop_front() else { break };
+            self.visit(id);
+        }
+        self.serve_shaking(shaking, share);
+    }
+
+    /// Handshakes, which cost a thousand times what a message does, have as long, and a number of
+    /// their own.
+    fn serve_shaking(&mut self, waiting: usize, share: Duration) {
+        let until = self.watch.mark;
+        for n in 0..waiting {
+            let has_had = n > 0 && self.watch.mark.saturating_sub(until) > share;
+            if has_had || n == self.hub.config.handshakes_max as usize {
+                self.hub.stats.handshake_budget += 1;
                 return;
             }
-            let Some(id) = self.hub.heavy.pop_front() else { return };
+            let Some(id) = self.hub.shaking.pop_front() else { return };
             self.visit(id);
         }
     }
@@ -773,11 +865,9 @@ impl<P: Protocol, N: Net> Reactor<P, N> {
         };
         match self.net.connected(stream) {
             Ok(()) => {
-                conn.state = State::Up;
                 conn.active = now;
-                self.hub.stats.connected += 1;
                 self.hub.note(What::Connected, slot, 0);
-                self.open(slot);
+                self.begin(slot);
             }
             Err(e) if e.kind() == io::ErrorKind::NotConnected => conn.set_writable(false),
             Err(e) => self.hub.end(slot, Reason::Broken(e)),
@@ -788,6 +878,9 @@ impl<P: Protocol, N: Net> Reactor<P, N> {
     /// something to hear only the kernel knows: it has been asked just now, or is asked next.
     fn farewell(&mut self, slot: u32, dry: bool) {
         let conn = &mut self.hub.conns[slot as usize];
+        if dry && conn.is_unheard_of() {
+            return self.hub.end(slot, Reason::Stopped);
+        }
         if !conn.is_quiet() || conn.told_to_stop() {
             return;
         }
@@ -827,7 +920,10 @@ impl<P: Protocol, N: Net> Reactor<P, N> {
                     self.protocol.connect_failed(&mut self.hub, id, reason);
                     self.took(What::ConnectFailed, id);
                 }
-                None => {}
+                None => {
+                let text = format_args!("no handshake with {addr}: {reason}");
+                self.complain(|c| &mut c.handshake, text);
+            }
             }
             self.lap(Culprit::Gone(id, addr));
         }
@@ -886,6 +982,10 @@ impl<P: Protocol, N: Net> Reactor<P, N> {
             self.offer(slot, 0);
             return false;
         }
+        if conn.layer_is_over() {
+            self.end_of_input(slot);
+            return false;
+        }
         hub.stats.reads += 1;
         let result = net.read(stream, scratch);
         hub.trace.was_read(slot, conn.serial, &result, || net.now());
@@ -927,27 +1027,32 @@ impl<P: Protocol, N: Net> Reactor<P, N> {
                 stats.linger_overflow += 1;
                 self.hub.end(slot, Reason::Closed);
             }
-        } else if let Err(fault) = self.unwrap_layer(slot, size) {
-            // Nobody hears what it says, but a layer may need it to send what is waiting.
-            self.fault(slot, fault);
+            return;
+        }
+        // Nobody hears what it says, but a layer may need it to send what is waiting.
+        match self.unwrap_layer(slot, size) {
+            Ok(true) => drop(self.open_if_ready(slot)),
+            Ok(false) => {}
+            Err(fault) => self.fault(slot, fault),
         }
     }
 
     /// The first `size` bytes of scratch, after whatever was kept, go to the protocol; what it
     /// does not take is kept.
     fn offer(&mut self, slot: u32, size: usize) {
-        let size = match self.unwrap_layer(slot, size) {
-            Ok(size) => size,
+        let unwrapped = match self.unwrap_layer(slot, size) {
+            Ok(unwrapped) => unwrapped,
             Err(fault) => return self.fault(slot, fault),
         };
+        if unwrapped && !(self.open_if_ready(slot) && self.hub.conns[slot as usize].hears()) {
+            return self.keep_plain(slot);
+        }
         let Self { protocol, hub, net, sessions, scratch, plain, .. } = self;
         let Some(session) = &mut sessions[slot as usize] else { return };
-        if hub.conns[slot as usize].state != State::Up {
-            return; // the layer's answer was too much
-        }
         let id = hub.id(slot);
         let conn = &mut hub.conns[slot as usize];
-        let fresh = if conn.layer.is_some() { &plain[..size] } else { &scratch[..size] };
+        let fresh = if unwrapped { &plain[..] } else { &scratch[..size] };
+        conn.set_heard(conn.heard() || !fresh.is_empty());
 
         // Kept bytes leave the table for the length of the call: a callback may change it.
         let mut kept = conn.take_input();
@@ -985,6 +1090,17 @@ impl<P: Protocol, N: Net> Reactor<P, N> {
         }
     }
 
+    /// What a layer made of what came, for a protocol that does not hear it now.
+    fn keep_plain(&mut self, slot: u32) {
+        let Self { hub, plain, .. } = self;
+        let conn = &mut hub.conns[slot as usize];
+        if !plain.is_empty() && conn.is_connected() && !conn.deaf() {
+            let (mut kept, scanned) = conn.take_input().unwrap_or_default();
+            kept.push(plain, &mut hub.pool);
+            self.keep(slot, kept, scanned, false);
+        }
+    }
+
     fn keep(&mut self, slot: u32, mut kept: Buf, scanned: usize, cut: bool) {
         let Self { hub, .. } = self;
         let (len, max) = (kept.len(), hub.config.input_max);
@@ -1004,31 +1120,70 @@ impl<P: Protocol, N: Net> Reactor<P, N> {
         }
     }
 
-    /// What came off the wire, through the layer. Without one it is what it is.
+    /// What came off the wire, through the layer. `false` without one: it is what it is.
     #[inline]
-    fn unwrap_layer(&mut self, slot: u32, size: usize) -> Result<usize> {
+    fn unwrap_layer(&mut self, slot: u32, size: usize) -> Result<bool> {
         match self.hub.conns[slot as usize].layer.take() {
-            Some(layer) => self.unwrap_by(layer, slot, size),
-            None => Ok(size),
+            Some(layered) => self.unwrap_by(layered, slot, size).map(|()| true),
+            None => Ok(false),
         }
     }
 
-    fn unwrap_by(&mut self, mut layer: Box<Layered>, slot: u32, size: usize) -> Result<usize> {
-        let Self { hub, net, scratch, plain, .. } = self;
+    fn unwrap_by(&mut self, mut layered: Box<Layered>, slot: u32, size: usize) -> Result {
         let mut answer = Vec::new();
-        plain.clear();
+        self.plain.clear();
         let result = match size {
             0 => Ok(()),
-            size => layer.0.receive(&scratch[..size], plain, &mut answer),
+            _ => {
+                let wire = &self.scratch[..size];
+                layered.layer.receive(wire, &mut self.plain, &mut answer)
+            }
         };
-        hub.conns[slot as usize].layer = Some(layer);
-        hub.trace.mark(|| net.now());
-        // After our end nothing can be said any more.
-        if !answer.is_empty() && hub.conns[slot as usize].ours != Ours::Finished {
-            hub.hold(slot, |held, pool| held.wire.push(&answer, pool));
-            hub.limit_output(slot, hub.unsent(slot));
+        self.mark();
+        self.pass_on(slot, layered, result, answer)
+    }
+
+    /// A layer has done something. It is put back, or whatever comes after it; what they answer is
+    /// kept for the wire, not least if they failed.
+    fn pass_on(
+        &mut self,
+        slot: u32,
+        mut layered: Box<Layered>,
+        mut result: Result,
+        mut answer: Vec<u8>,
+    ) -> Result {
+        let mut origin = Origin::Wire;
+        let goes_on = loop {
+            if result.is_err() {
+                break true; // what waits for a layer must not leave without one
+            }
+            let before = layered.layer.origin();
+            match layered.layer.next() {
+                Next::Same => break true,
+                Next::Nothing => {
+                    origin = before;
+                    break false;
+                }
+                Next::Layer(next) => (origin, layered.layer) = (before, next),
+            }
+            let wire = mem::take(&mut self.plain);
+            result = layered.layer.start(&mut answer);
+            if result.is_ok() && !wire.is_empty() {
+                result = layered.layer.receive(&wire, &mut self.plain, &mut answer);
+            }
+        };
+        let conn = &mut self.hub.conns[slot as usize];
+        if layered.layer.is_over() {
+            conn.set_readable(true); // there is an end to be read
         }
-        result.map(|()| plain.len())
+        conn.layer = goes_on.then_some(layered);
+        // After our end nothing can be said any more.
+        if !answer.is_empty() && conn.ours != Ours::Finished {
+            self.hub.hold(slot, |held, pool| held.wire.push(&answer, pool));
+            self.hub.limit_output(slot, self.hub.unsent(slot));
+        }
+        self.learn_origin(slot, origin);
+        result
     }
 
     fn end_of_input(&mut self, slot: u32) {
@@ -1054,8 +1209,8 @@ impl<P: Protocol, N: Net> Reactor<P, N> {
     /// At most one write; then what follows from it: room for more, or our end.
     #[inline(always)]
     fn flush(&mut self, slot: u32) {
-        let up = self.hub.conns[slot as usize].state == State::Up;
-        match up && self.hub.wants_flush(slot) {
+        let connected = self.hub.conns[slot as usize].is_connected();
+        match connected && self.hub.wants_flush(slot) {
             true => self.flush_up(slot),
             false => self.hub.park_hot(slot, &self.scratch),
         }
@@ -1180,7 +1335,7 @@ impl<P: Protocol, N: Net> Reactor<P, N> {
     fn fault(&mut self, slot: u32, fault: Fault) {
         let Self { hub, net, streams, scratch, .. } = self;
         if let Some(stream) = &mut streams[slot as usize]
-            && hub.conns[slot as usize].state == State::Up
+            && hub.conns[slot as usize].is_connected()
             && hub.seal(slot).is_ok()
             && let Some(result) = hub.front(slot, scratch, |slices| net.write(stream, slices))
         {
@@ -1222,13 +1377,16 @@ struct Complaints {
     shortage: Throttle,
     full: Throttle,
     per_ip: Throttle,
+    layer: Throttle,
+    handshake: Throttle,
     slow: Throttle,
 }
 
 impl Default for Complaints {
     fn default() -> Self {
-        let [shortage, full, per_ip, slow] = std::array::from_fn(|_| Throttle::new(1));
-        Self { shortage, full, per_ip, slow }
+        let [shortage, full, per_ip, layer, handshake, slow] =
+            std::array::from_fn(|_| Throttle::new(1));
+        Self { shortage, full, per_ip, layer, handshake, slow }
     }
 }
 

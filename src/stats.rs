@@ -21,7 +21,7 @@ pub struct Stats {
     /// Timers that called the protocol or ended a connection.
     pub timers: u64,
 
-    /// Connections accepted and opened.
+    /// Connections accepted, those included whose handshake failed.
     pub accepted: u64,
     /// Outbound connections opened.
     pub connected: u64,
@@ -48,6 +48,11 @@ pub struct Stats {
     pub refused_full: u64,
     /// Connections refused because of [`conns_per_ip`](crate::Config::conns_per_ip).
     pub refused_per_ip: u64,
+    /// Connections refused by the function that makes layers; see
+    /// [`Reactor::layer`](crate::Reactor::layer).
+    pub refused_by_layer: u64,
+    /// Connections that ended before their [`Layer`](crate::Layer) was ready.
+    pub handshakes_failed: u64,
     /// Times accepting found no room and left connections with the kernel.
     pub accept_waits: u64,
     /// Times accepting paused because the system was short of descriptors or memory.
@@ -61,6 +66,8 @@ pub struct Stats {
     pub accept_budget: u64,
     /// The same for [`connects_max`](crate::Config::connects_max).
     pub connect_budget: u64,
+    /// The same for [`handshakes_max`](crate::Config::handshakes_max).
+    pub handshake_budget: u64,
     /// The same for [`read_max`](crate::Config::read_max).
     pub read_budget: u64,
     /// The same for [`write_max`](crate::Config::write_max).

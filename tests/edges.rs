@@ -752,7 +752,7 @@ impl Layer for Pairs {
 fn what_a_layer_keeps_for_later_is_sent_once() {
     let mut reactor = world(Echo, 1, Config::default());
     let listener = reactor.listen("127.0.0.1:2").unwrap();
-    reactor.layer(listener.id, || Box::new(Pairs::default()));
+    reactor.layer(listener.id, |_| Ok(Box::new(Pairs::default())));
     let client = reactor.net().client_of(1);
     for (sent, got) in [("a", ""), ("b", "ab"), ("c", "")] {
         reactor.net().send(client, sent.as_bytes());

@@ -272,7 +272,7 @@ fn what_a_layer_answers_has_a_limit() {
     let config = Config { output_max: 1 << 20, ..Config::default() };
     let mut reactor = Reactor::with(script, Sim::new(1), config).unwrap();
     let listener = reactor.listen("127.0.0.1:1").unwrap();
-    reactor.layer(listener.id, || Box::new(Ping));
+    reactor.layer(listener.id, |_| Ok(Box::new(Ping)));
     let client = reactor.net().client();
     reactor.net().set_window(client, 0);
     let mut most = 0;
@@ -364,7 +364,7 @@ fn no_data_for_whoever_was_evicted_by_its_own_layer() {
         Reactor::with(script, Sim::new(1), Config { memory_max: 50_000, ..Config::default() })
             .unwrap();
     let listener = reactor.listen("127.0.0.1:1").unwrap();
-    reactor.layer(listener.id, || Box::new(Big));
+    reactor.layer(listener.id, |_| Ok(Box::new(Big)));
     let c = reactor.net().client();
     reactor.net().send(c, b"x");
     settle(&mut reactor);
@@ -469,7 +469,7 @@ fn what_waits_for_a_handshake_is_not_lost_to_close() {
         });
         let mut reactor = Reactor::with(script, Sim::new(1), Config::default()).unwrap();
         let listener = reactor.listen("127.0.0.1:1").unwrap();
-        reactor.layer(listener.id, || Box::new(Shake::default()));
+        reactor.layer(listener.id, |_| Ok(Box::new(Shake::default())));
         let client = reactor.net().client();
         for _ in 0..5 {
             let _ = reactor.turn_within(Duration::ZERO);
@@ -497,7 +497,7 @@ fn what_waits_for_a_handshake_is_not_lost_to_close_on_real_sockets() {
     let diary = script.diary.clone();
     let mut reactor = Reactor::new(script).unwrap();
     let l = reactor.listen("127.0.0.1:0").unwrap();
-    reactor.layer(l.id, || Box::new(Shake::default()));
+    reactor.layer(l.id, |_| Ok(Box::new(Shake::default())));
     let mut client = std::net::TcpStream::connect(l.addr).unwrap();
     for _ in 0..5 {
         reactor.turn_within(10 * MS).unwrap();
@@ -593,7 +593,7 @@ fn a_layer_may_answer_after_our_half_has_ended() {
     let diary = script.diary.clone();
     let mut reactor = Reactor::with(script, Sim::new(1), Config::default()).unwrap();
     let listening = reactor.listen("127.0.0.1:1").unwrap();
-    reactor.layer(listening.id, || Box::new(Pongs));
+    reactor.layer(listening.id, |_| Ok(Box::new(Pongs)));
     let client = reactor.net().client();
     let clock = reactor.net().clock();
     for _ in 0..30 {

@@ -328,7 +328,7 @@ fn small_messages_through_a_layer() {
     let mut world = World::new(Echo, 0);
     let listening = world.reactor.listen("127.0.0.1:0").unwrap();
     world.addr = listening.addr;
-    world.reactor.layer(listening.id, || Box::new(Mirror));
+    world.reactor.layer(listening.id, |_| Ok(Box::new(Mirror)));
     (0..2).for_each(|_| world.connect());
     let count = allocations(|| {
         for client in 0..2 {

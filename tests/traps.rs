@@ -1504,7 +1504,7 @@ fn layered(seed: u64) -> (Reactor<Script, Sim>, Diary) {
     let config = Config { read_max: 50, write_max: 40, ..limits };
     let mut reactor = Reactor::with(script, Sim::new(seed), config).unwrap();
     let listener = reactor.listen("127.0.0.1:1").unwrap();
-    reactor.layer(listener.id, || Box::new(Xor::default()));
+    reactor.layer(listener.id, |_| Ok(Box::new(Xor::default())));
     (reactor, diary)
 }
 

@@ -1,12 +1,54 @@
-//! Addresses as people write them: `host:port`, `[v6]:port`, or a port of this machine.
+//! Addresses as people write them: `host:port`, `[v6]:port`, or a port of this machine; with what
+//! is spoken there in front of it, where that is not plain TCP.
 use std::{
     fmt, io,
     net::{Ipv6Addr, SocketAddr, ToSocketAddrs},
+    path::PathBuf,
     str::FromStr,
 };
 
 /// Where the server listens, and where the client connects, if nothing else is said.
 pub(crate) const DEFAULT: &str = "localhost:12345";
+
+/// Where to listen or to connect, and what is spoken there.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) enum Endpoint {
+    Tcp(Address),
+    /// `tls:host:port`
+    Tls(Address),
+    /// `udp:host:port`
+    Udp(Address),
+    /// `unix:path`; `unix:@name` has no file (Linux).
+    Unix(PathBuf),
+}
+
+impl fmt::Display for Endpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Endpoint::Tcp(address) => write!(f, "{address}"),
+            Endpoint::Tls(address) => write!(f, "tls:{address}"),
+            Endpoint::Udp(address) => write!(f, "udp:{address}"),
+            Endpoint::Unix(path) => write!(f, "unix:{}", path.display()),
+        }
+    }
+}
+
+impl FromStr for Endpoint {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text.split_once(':') {
+            Some(("tcp", rest)) => rest.parse().map(Self::Tcp),
+            Some(("tls", rest)) => rest.parse().map(Self::Tls),
+            Some(("udp", rest)) => rest.parse().map(Self::Udp),
+            Some(("unix", "" | "@")) => {
+                Err(format!("{text:?} has no path: write unix:/run/charkh.sock"))
+            }
+            Some(("unix", path)) => Ok(Self::Unix(path.into())),
+            _ => text.parse().map(Self::Tcp),
+        }
+    }
+}
 
 /// A host, which is a name or an address without brackets, and a port.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -130,6 +172,27 @@ mod tests {
         ] {
             assert_eq!(text.parse::<Address>().unwrap().to_string(), shown);
         }
+    }
+
+    #[test]
+    fn what_is_spoken_stands_in_front() {
+        for (text, shown) in [
+            ("7000", "localhost:7000"),
+            ("tcp:7000", "localhost:7000"),
+            ("tls:7000", "tls:localhost:7000"),
+            ("tls:[::1]:443", "tls:[::1]:443"),
+            ("udp:0.0.0.0:53", "udp:0.0.0.0:53"),
+            ("unix:/run/x.sock", "unix:/run/x.sock"),
+            ("unix:a:b", "unix:a:b"),
+            ("unix:@name", "unix:@name"),
+        ] {
+            assert_eq!(text.parse::<Endpoint>().unwrap().to_string(), shown);
+        }
+        for text in ["unix:", "unix:@"] {
+            let says = text.parse::<Endpoint>().unwrap_err();
+            assert!(says.ends_with("has no path: write unix:/run/charkh.sock"), "{says}");
+        }
+        assert!("tls:".parse::<Endpoint>().is_err());
     }
 
     #[test]

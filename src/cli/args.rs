@@ -144,6 +144,9 @@ struct Turn {
     /// Outbound connections begun, for protocols that make any.
     #[arg(long, value_name = "N", default_value_t = Count(usual().connects_max))]
     connects_per_turn: Count,
+    /// Handshakes gone on with, which may cost a thousand times what a message does.
+    #[arg(long, value_name = "N", default_value_t = Count(usual().handshakes_max))]
+    handshakes_per_turn: Count,
     /// Bytes read: one who sends without pause does not keep the others waiting.
     #[arg(long, value_name = "SIZE", default_value_t = Size(usual().read_max),
         value_parser = size_within(1, 1 << 30))]
@@ -198,6 +201,9 @@ struct Deadlines {
     /// How long an outbound connection may take to come up.
     #[arg(long, value_name = "TIME|off", default_value_t = maybe(usual().connect))]
     connect_timeout: Maybe<Span>,
+    /// How long a handshake, of TLS or of the PROXY protocol, may take, whatever comes meanwhile.
+    #[arg(long, value_name = "TIME|off", default_value_t = maybe(usual().handshake))]
+    handshake_timeout: Maybe<Span>,
     /// How long a closed connection waits for the client's end, so that the last answer arrives.
     #[arg(long, value_name = "TIME", default_value_t = Span(usual().linger))]
     linger: Span,
@@ -309,6 +315,7 @@ impl ServeArgs {
             },
             accepts_max: turn.accepts_per_turn.0,
             connects_max: turn.connects_per_turn.0,
+            handshakes_max: turn.handshakes_per_turn.0,
             read_max: turn.read_per_turn.0,
             write_max: turn.write_per_turn.0,
             frames_max: turn.frames_per_turn.0,
@@ -324,6 +331,7 @@ impl ServeArgs {
             write_stall: when(deadlines.write_stall),
             lifetime: when(deadlines.lifetime),
             connect: when(deadlines.connect_timeout),
+            handshake: when(deadlines.handshake_timeout),
             linger: deadlines.linger.0,
             linger_bytes: u32::try_from(deadlines.linger_bytes.0).unwrap_or(u32::MAX),
             grace: deadlines.grace.0,
@@ -402,6 +410,7 @@ mod tests {
     fn every_limit_has_its_option() {
         let config = serve(
             &"--max-per-ip 1 --when-full refuse --accepts-per-turn 2 --connects-per-turn 3 \
+              --handshakes-per-turn 27 --handshake-timeout 28s \
               --read-per-turn 4 --write-per-turn 5 --frames-per-turn 6 --jobs-per-turn 7 \
               --timers-per-turn 8 --input-max 9 --output-max 12 --output-high 11 --output-low 10 \
               --memory-max 13 --idle 14s --first-byte 15s --write-stall off --lifetime 16s \

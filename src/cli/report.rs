@@ -101,17 +101,20 @@ fn micros(duration: Duration) -> String {
 }
 
 /// What counts how often a limit was reached, or something went wrong.
-fn limits(stats: &Stats) -> [(&'static str, u64); 18] {
+fn limits(stats: &Stats) -> [(&'static str, u64); 21] {
     [
         ("connect_failed", stats.connect_failed),
         ("refused_full", stats.refused_full),
         ("refused_per_ip", stats.refused_per_ip),
+        ("refused_by_layer", stats.refused_by_layer),
+        ("handshakes_failed", stats.handshakes_failed),
         ("accept_waits", stats.accept_waits),
         ("accept_pauses", stats.accept_pauses),
         ("accept_errors", stats.accept_errors),
         ("io_pauses", stats.io_pauses),
         ("accept_budget", stats.accept_budget),
         ("connect_budget", stats.connect_budget),
+        ("handshake_budget", stats.handshake_budget),
         ("read_budget", stats.read_budget),
         ("write_budget", stats.write_budget),
         ("frame_budget", stats.frame_budget),

@@ -8,7 +8,7 @@ use charkh::{
 use log::{LevelFilter, info};
 
 use super::{
-    address::Address,
+    address::Endpoint,
     args::{ProtocolName, ServeArgs},
     limits,
     output::{self, Output},
@@ -106,14 +106,17 @@ fn listen<P: Protocol>(
     // All are read before the first is listened at.
     let mut found = Vec::new();
     for text in addresses {
-        let address: Address = text.parse()?;
-        let addrs = address.resolve()?;
-        found.push((address, addrs));
+        let endpoint: Endpoint = text.parse()?;
+        let addrs = match &endpoint {
+            Endpoint::Tcp(address) => address.resolve()?,
+            _ => return Err(format!("cannot listen on {endpoint}: this is not served yet")),
+        };
+        found.push((endpoint, addrs));
     }
     let mut all = Vec::new();
-    for (address, addrs) in found {
+    for (endpoint, addrs) in found {
         let listening = reactor.listen_all(&addrs[..]);
-        let failed = |e| format!("cannot listen on {address}: {}", reason(&e));
+        let failed = |e| format!("cannot listen on {endpoint}: {}", reason(&e));
         all.extend(listening.map_err(failed)?);
     }
     Ok(all)

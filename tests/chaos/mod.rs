@@ -67,7 +67,7 @@ pub fn run(sim: Sim, mut dice: Dice, steps: usize) -> Outcome {
     for layered in [false, true] {
         let listening = reactor.listen("127.0.0.1:1").expect("this world has every address");
         if layered {
-            reactor.layer(listening.id, || Box::new(Envelope::default()));
+            reactor.layer(listening.id, |_| Ok(Box::new(Envelope::default())));
         }
     }
     let mut clients = Clients::default();
