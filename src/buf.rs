@@ -71,7 +71,10 @@ impl Buf {
 /// Output in order: bytes of this connection's own and payloads shared with others.
 #[derive(Default)]
 pub(crate) struct Output {
-    segments: VecDeque<Segment>,
+    /// Most have one piece, and it is kept here: a queue would be one more place in memory to go
+    /// to, for each of the ten thousand who are told the same.
+    first: Option<Segment>,
+    others: VecDeque<Segment>,
     /// Of the first segment, what has left already.
     head: usize,
     len: usize,
@@ -122,7 +125,7 @@ impl Output {
         }
         self.len += bytes.len();
         let mut size = bytes.len();
-        if let Some(Segment::Own(tail)) = self.segments.back_mut() {
+        if let Some(Segment::Own(tail)) = self.others.back_mut().or(self.first.as_mut()) {
             if tail.len() + bytes.len() <= tail.capacity() {
                 return tail.extend_from_slice(bytes);
             }
@@ -144,19 +147,23 @@ impl Output {
 
     fn append(&mut self, segment: Segment) {
         self.capacity += segment.capacity();
-        self.segments.push_back(segment);
+        match &self.first {
+            None => self.first = Some(segment),
+            Some(_) => self.others.push_back(segment),
+        }
     }
 
     /// All of it, if that is one piece.
     #[inline]
     pub(crate) fn only(&self) -> Option<&[u8]> {
-        (self.segments.len() == 1).then(|| &self.segments[0].bytes()[self.head..])
+        let first = self.first.as_ref().filter(|_| self.others.is_empty());
+        first.map(|segment| &segment.bytes()[self.head..])
     }
 
     /// The bytes at the front, as slices for one vectored write of at most `max` bytes.
     pub(crate) fn front<'a>(&'a self, slices: &mut [IoSlice<'a>], max: usize) -> usize {
         let (mut room, mut used) = (max, 0);
-        for (segment, slice) in self.segments.iter().zip(slices) {
+        for (segment, slice) in self.first.iter().chain(&self.others).zip(slices) {
             let skip = if used == 0 { self.head } else { 0 };
             let bytes = &segment.bytes()[skip..];
             let bytes = &bytes[..bytes.len().min(room)];
@@ -174,13 +181,14 @@ impl Output {
         debug_assert!(n <= self.len);
         self.len -= n;
         self.head += n;
-        while let Some(front) = self.segments.front() {
+        while let Some(front) = &self.first {
             if self.head < front.bytes().len() {
                 break;
             }
             self.head -= front.bytes().len();
             self.capacity -= front.capacity();
-            if let Some(Segment::Own(block)) = self.segments.pop_front() {
+            let gone = mem::replace(&mut self.first, self.others.pop_front());
+            if let Some(Segment::Own(block)) = gone {
                 pool.give_block(block);
             }
         }
@@ -189,7 +197,7 @@ impl Output {
     fn clear(&mut self, pool: &mut Pool) {
         self.consume(self.len, pool);
         // One crowded moment must not keep a long queue's memory for ever.
-        self.segments.shrink_to(8);
+        self.others.shrink_to(8);
     }
 }
 
