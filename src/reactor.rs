@@ -16,7 +16,7 @@ use crate::{
     Fault, Result,
     buf::Buf,
     config::{Config, WhenFull},
-    conn::{Conn, Due, Ours, Reason, State},
+    conn::{Conn, Due, Ours, Reason, State, stamp},
     handle::{self, Handle, Jobs},
     hub::{ConnId, Dial, Hub, ListenerId, Stopping},
     input::Input,
@@ -921,9 +921,9 @@ impl<P: Protocol, N: Net> Reactor<P, N> {
                     self.took(What::ConnectFailed, id);
                 }
                 None => {
-                let text = format_args!("no handshake with {addr}: {reason}");
-                self.complain(|c| &mut c.handshake, text);
-            }
+                    let text = format_args!("no handshake with {addr}: {reason}");
+                    self.complain(|c| &mut c.handshake, text);
+                }
             }
             self.lap(Culprit::Gone(id, addr));
         }
