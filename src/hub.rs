@@ -174,7 +174,7 @@ impl Hub {
     /// ```
     pub fn peer(&mut self, id: ConnId) -> Option<Peer<'_>> {
         let conn = self.conns.get(id.slot as usize)?;
-        (conn.serial == id.serial && conn.state != State::Ended).then(|| Peer::new(self, id))
+        (conn.serial == id.serial && conn.is_known()).then(|| Peer::new(self, id))
     }
 
     /// Call `each` for every connection that is up: a broadcast. Costs O(connections).
@@ -293,13 +293,15 @@ impl Hub {
         self.stopping != Stopping::No
     }
 
-    /// The names of all connections that are not over. Costs O(connections).
+    /// The names of all connections that were opened or asked for, and are not over. Costs
+    /// O(connections).
     pub fn ids(&self) -> impl Iterator<Item = ConnId> + '_ {
-        let alive = self.conns.iter().filter(|(_, conn)| conn.state != State::Ended);
-        alive.map(|(slot, conn)| ConnId { slot: slot as u32, serial: conn.serial })
+        let known = self.conns.iter().filter(|(_, conn)| conn.is_known());
+        known.map(|(slot, conn)| ConnId { slot: slot as u32, serial: conn.serial })
     }
 
-    /// How many connections there are, those on their way up and down included.
+    /// How many connections there are, those on their way up and down included, and those whose
+    /// layer is not ready.
     pub fn len(&self) -> usize {
         self.conns.len()
     }

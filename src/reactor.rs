@@ -530,7 +530,7 @@ impl<P: Protocol, N: Net> Reactor<P, N> {
             listener.socket = None;
             listener.ready = false;
         }
-        let slots: Vec<u32> = self.hub.ids().map(|id| id.slot).collect();
+        let slots: Vec<u32> = self.hub.conns.iter().map(|(slot, _)| slot as u32).collect();
         for slot in slots {
             self.hub.end(slot, Reason::Stopped);
         }
