@@ -846,7 +846,7 @@ impl<P: Protocol, N: Net> Reactor<P, N> {
         }
         self.flush(slot);
         // From here to the second write, which ends it, replies gather in the shared buffer.
-        self.hub.hot.slot = self.hub.conns[slot as usize].layer.is_none().then_some(slot);
+        self.hub.hot.slot = Some(slot);
         let dry = self.receive(slot);
         self.flush(slot);
         if self.hub.is_stopping() {
@@ -1066,7 +1066,9 @@ impl<P: Protocol, N: Net> Reactor<P, N> {
         let mut input = Input::with_budget(bytes, scanned, hub.config.frames_max);
         let mut result = Ok(());
         if !bytes.is_empty() {
-            hub.hot.show(fresh);
+            if !unwrapped {
+                hub.hot.show(fresh);
+            }
             result = protocol.data(&mut Peer::new(hub, id), session, &mut input);
             hub.hot.shown();
             hub.took(What::Data, id, || net.now());
@@ -1222,6 +1224,7 @@ impl<P: Protocol, N: Net> Reactor<P, N> {
             return self.fault(slot, fault);
         }
         self.write(slot);
+        self.hub.park_sealed(slot);
         self.hub.park_hot(slot, &self.scratch);
 
         if self.hub.has_room_again(slot) {
@@ -1342,6 +1345,7 @@ impl<P: Protocol, N: Net> Reactor<P, N> {
             hub.was_written(slot, &result);
             hub.stats.bytes_out += result.unwrap_or(0) as u64;
         }
+        self.hub.park_sealed(slot);
         self.hub.end(slot, Reason::Fault(fault));
     }
 }
