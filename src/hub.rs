@@ -513,7 +513,8 @@ impl Hub {
         }
     }
 
-    /// What the layer says of the peer's address, from now on. `false` if there are enough from there.
+    /// What the layer says of the peer's address, from now on. `false` if there are enough from
+    /// there.
     pub(crate) fn learn_origin(&mut self, slot: u32, origin: Origin) -> bool {
         if let Origin::Named(addr) = origin {
             self.uncount(slot);
@@ -781,10 +782,12 @@ impl Hub {
         let max = self.config.write_max;
         let conn = &self.conns[slot as usize];
         let single = match &conn.held {
-            _ if !self.sealed.is_empty() => &self.sealed[..],
             Some(held) if !held.wire.is_empty() => held.wire.pending(),
             // With a layer in place, only what it made may go out.
-            _ if conn.layer.is_some() => return None,
+            _ if conn.layer.is_some() => match self.sealed.is_empty() {
+                true => return None,
+                false => &self.sealed,
+            },
             Some(held) if !held.output.is_empty() => match held.output.only() {
                 Some(only) => only,
                 None => {
@@ -820,7 +823,7 @@ impl Hub {
             conn.active = now;
         }
         conn.has_moved(n);
-        if !self.sealed.is_empty() {
+        if conn.layer.is_some() && !self.sealed.is_empty() {
             self.sealed.drain(..n);
             return;
         }

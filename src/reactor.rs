@@ -1005,9 +1005,10 @@ impl<P: Protocol, N: Net> Reactor<P, N> {
         false
     }
 
+    #[inline(always)]
     fn arrived(&mut self, slot: u32, size: usize) {
         let active = self.hub.stamp();
-        let Hub { conns, stats, config, .. } = &mut self.hub;
+        let Hub { conns, stats, .. } = &mut self.hub;
         let conn = &mut conns[slot as usize];
         stats.bytes_in += size as u64;
         if size == self.scratch.len() {
@@ -1019,9 +1020,15 @@ impl<P: Protocol, N: Net> Reactor<P, N> {
         conn.set_heard(true);
         conn.active = active;
         conn.has_moved(size);
-        if !conn.deaf() {
-            return self.offer(slot, size);
+        match conn.deaf() {
+            false => self.offer(slot, size),
+            true => self.throw_away(slot, size),
         }
+    }
+
+    fn throw_away(&mut self, slot: u32, size: usize) {
+        let Hub { conns, stats, config, .. } = &mut self.hub;
+        let conn = &mut conns[slot as usize];
         if conn.is_lingering() {
             if conn.bytes > config.linger_bytes {
                 stats.linger_overflow += 1;
@@ -1123,7 +1130,7 @@ impl<P: Protocol, N: Net> Reactor<P, N> {
     }
 
     /// What came off the wire, through the layer. `false` without one: it is what it is.
-    #[inline]
+    #[inline(always)]
     fn unwrap_layer(&mut self, slot: u32, size: usize) -> Result<bool> {
         match self.hub.conns[slot as usize].layer.take() {
             Some(layered) => self.unwrap_by(layered, slot, size).map(|()| true),
@@ -1224,8 +1231,8 @@ impl<P: Protocol, N: Net> Reactor<P, N> {
             return self.fault(slot, fault);
         }
         self.write(slot);
-        self.hub.park_sealed(slot);
         self.hub.park_hot(slot, &self.scratch);
+        self.hub.park_sealed(slot);
 
         if self.hub.has_room_again(slot) {
             let conn = &mut self.hub.conns[slot as usize];
