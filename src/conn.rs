@@ -370,6 +370,11 @@ impl Conn {
         held.map(|held| held.take_input())
     }
 
+    /// What the layer keeps of a record that is not whole yet.
+    pub(crate) fn layer_holds(&self) -> usize {
+        self.held.as_ref().map_or(0, |held| held.layer)
+    }
+
     pub(crate) fn has_input(&self) -> bool {
         self.held.as_ref().is_some_and(|held| !held.input.is_empty())
     }
@@ -473,6 +478,7 @@ impl Conn {
             && !self.paused()
             && (self.theirs_over() || !self.readable())
             && !self.has_input()
+            && self.layer_holds() == 0
             && !self.has_unsent()
     }
 

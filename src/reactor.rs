@@ -1144,7 +1144,7 @@ impl<P: Protocol, N: Net> Reactor<P, N> {
         let result = match size {
             0 => Ok(()),
             _ => {
-                let wire = &self.scratch[..size];
+                let wire = &mut self.scratch[..size];
                 layered.layer.receive(wire, &mut self.plain, &mut answer)
             }
         };
@@ -1175,17 +1175,22 @@ impl<P: Protocol, N: Net> Reactor<P, N> {
                 }
                 Next::Layer(next) => (origin, layered.layer) = (before, next),
             }
-            let wire = mem::take(&mut self.plain);
+            let mut wire = mem::take(&mut self.plain);
             result = layered.layer.start(&mut answer);
             if result.is_ok() && !wire.is_empty() {
-                result = layered.layer.receive(&wire, &mut self.plain, &mut answer);
+                result = layered.layer.receive(&mut wire, &mut self.plain, &mut answer);
             }
         };
         let conn = &mut self.hub.conns[slot as usize];
         if layered.layer.is_over() {
             conn.set_readable(true); // there is an end to be read
         }
+        let kept = if goes_on { layered.layer.held() } else { 0 };
         conn.layer = goes_on.then_some(layered);
+        if conn.layer_holds() != kept {
+            self.hub.hold(slot, |held, _| held.layer = kept);
+        }
+        let conn = &self.hub.conns[slot as usize];
         // After our end nothing can be said any more.
         if !answer.is_empty() && conn.ours != Ours::Finished {
             self.hub.hold(slot, |held, pool| held.wire.push(&answer, pool));
