@@ -19,7 +19,7 @@ use crate::{
         whole_ms,
     },
     hot::Hot,
-    layer::{Layer, Layered, Origin},
+    layer::{Layer, Layered},
     stats::Stats,
     timers::Timers,
     trace::{Trace, What},
@@ -513,18 +513,15 @@ impl Hub {
         }
     }
 
-    /// What the layer says of the peer's address, from now on. `false` if there are enough from
-    /// there.
-    pub(crate) fn learn_origin(&mut self, slot: u32, origin: Origin) -> bool {
-        if let Origin::Named(addr) = origin {
-            self.uncount(slot);
-            self.set_addr(slot, addr);
-            if self.has_enough_from(addr.ip()) {
-                return false;
-            }
+    /// The peer's address is this one from now on. `false` if there are enough from there.
+    pub(crate) fn learn_origin(&mut self, slot: u32, addr: SocketAddr) -> bool {
+        self.uncount(slot);
+        self.set_addr(slot, addr);
+        let has_room = !self.has_enough_from(addr.ip());
+        if has_room {
             self.count(slot);
         }
-        true
+        has_room
     }
 
     fn set_addr(&mut self, slot: u32, addr: SocketAddr) {

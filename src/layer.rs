@@ -121,7 +121,8 @@ pub enum Origin {
     /// The layer will be told. Until then the address is not counted against
     /// [`Config::conns_per_ip`](crate::Config::conns_per_ip): a balancer is nobody's client.
     Unknown,
-    /// This one: [`Peer::addr`](crate::Peer::addr) says so from now on.
+    /// This one: [`Peer::addr`](crate::Peer::addr) says so from now on, and it is counted. A layer
+    /// that comes after need not repeat it.
     Named(SocketAddr),
 }
 

@@ -767,9 +767,12 @@ impl<P: Protocol, N: Net> Reactor<P, N> {
     }
 
     fn learn_origin(&mut self, slot: u32, origin: Origin) -> bool {
-        let has_room = self.hub.learn_origin(slot, origin);
+        let Origin::Named(addr) = origin else { return true };
+        let addr = unmapped(addr);
+        debug!("{} with {} is {addr}'s", self.hub.id(slot), self.hub.addr(slot));
+        let has_room = self.hub.learn_origin(slot, addr);
         if !has_room {
-            self.turn_away(self.hub.addr(slot));
+            self.turn_away(addr);
             self.hub.end(slot, Reason::Fault("too many connections from its address".into()));
         }
         has_room
@@ -1167,13 +1170,14 @@ impl<P: Protocol, N: Net> Reactor<P, N> {
                 break true; // what waits for a layer must not leave without one
             }
             let before = layered.layer.origin();
-            match layered.layer.next() {
+            let next = layered.layer.next();
+            if !matches!(next, Next::Same) && before != Origin::Wire {
+                origin = before; // one that comes after it may know nobody better
+            }
+            match next {
                 Next::Same => break true,
-                Next::Nothing => {
-                    origin = before;
-                    break false;
-                }
-                Next::Layer(next) => (origin, layered.layer) = (before, next),
+                Next::Nothing => break false,
+                Next::Layer(next) => layered.layer = next,
             }
             let mut wire = mem::take(&mut self.plain);
             result = layered.layer.start(&mut answer);
