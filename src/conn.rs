@@ -276,6 +276,9 @@ bits! {
 impl Conn {
     pub(crate) const OUTBOUND: u16 = u16::MAX;
 
+    /// The key of a unix socket without a name: nothing is kept for it.
+    pub(crate) const UNNAMED: u32 = u32::MAX;
+
     pub(crate) fn new(serial: u32, state: State, listener: u16, now: Stamp) -> Self {
         Self {
             serial,

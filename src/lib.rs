@@ -46,6 +46,7 @@
 #![cfg_attr(docsrs, feature(doc_cfg))]
 #![warn(clippy::unwrap_used, clippy::expect_used)]
 
+mod addr;
 mod buf;
 pub mod client;
 pub mod codec;
@@ -66,6 +67,7 @@ mod timers;
 pub mod trace;
 mod weights;
 
+pub use addr::{Addr, UnixAddr};
 pub use config::{Config, WhenFull};
 pub use conn::Reason;
 pub use handle::{Handle, Stopped};

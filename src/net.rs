@@ -5,10 +5,12 @@
 //! code that the simulator tests.
 use std::{
     io::{self, IoSlice},
-    net::{IpAddr, SocketAddr},
+    net::IpAddr,
     sync::Arc,
     time::Duration,
 };
+
+use crate::Addr;
 
 mod os;
 #[cfg(feature = "sim")]
@@ -136,13 +138,13 @@ pub trait Net {
     /// Listen at `addr` (port 0 takes a free one) and tell of it under `token`.
     fn listen(
         &mut self,
-        addr: SocketAddr,
+        addr: &Addr,
         options: &SocketOptions,
         token: Token,
-    ) -> io::Result<(Self::Listener, SocketAddr)>;
+    ) -> io::Result<(Self::Listener, Addr)>;
 
     /// The next connection that the kernel holds ready.
-    fn accept(&mut self, listener: &mut Self::Listener) -> io::Result<(Self::Stream, SocketAddr)>;
+    fn accept(&mut self, listener: &mut Self::Listener) -> io::Result<(Self::Stream, Addr)>;
 
     /// Accept one connection only to close it, even when no descriptor is left.
     fn refuse(&mut self, listener: &mut Self::Listener) -> io::Result<()>;
@@ -151,7 +153,7 @@ pub trait Net {
     /// [`connected`](Net::connected) tells how it came out.
     fn connect(
         &mut self,
-        addr: SocketAddr,
+        addr: &Addr,
         source: Option<IpAddr>,
         options: &SocketOptions,
     ) -> io::Result<Self::Stream>;

@@ -14,6 +14,7 @@ use log::{debug, error, info, warn};
 
 use crate::{
     Fault, Result,
+    addr::Addr,
     buf::Buf,
     config::{Config, WhenFull},
     conn::{Conn, Due, Ours, Reason, State, stamp},
@@ -87,7 +88,7 @@ pub struct Reactor<P: Protocol, N: Net = Os> {
 struct Listener<L> {
     /// `None` once it is closed.
     socket: Option<L>,
-    addr: SocketAddr,
+    addr: Addr,
     /// Accepting may bring something: kept until the kernel says that it would not.
     ready: bool,
     /// Somebody may be waiting because there was no room.
@@ -95,15 +96,15 @@ struct Listener<L> {
     layer: Option<LayerMaker>,
 }
 
-type LayerMaker = Box<dyn FnMut(SocketAddr) -> Result<Box<dyn Layer>>>;
+type LayerMaker = Box<dyn FnMut(&Addr) -> Result<Box<dyn Layer>>>;
 
 /// A listener, and where it came to listen.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Listening {
     /// What [`Peer::listener`] says of connections that come by it.
     pub id: ListenerId,
     /// The address, with the port that was found for port 0.
-    pub addr: SocketAddr,
+    pub addr: Addr,
 }
 
 impl<P: Protocol> Reactor<P> {
@@ -160,7 +161,7 @@ impl<P: Protocol, N: Net> Reactor<P, N> {
     pub fn listen(&mut self, addr: impl ToSocketAddrs) -> io::Result<Listening> {
         let mut failed = io::Error::new(io::ErrorKind::InvalidInput, "no address to listen at");
         for addr in addr.to_socket_addrs()? {
-            match self.listen_at(addr) {
+            match self.listen_at(&addr.into()) {
                 Ok(listening) => return Ok(listening),
                 Err(e) => failed = e,
             }
@@ -184,7 +185,7 @@ impl<P: Protocol, N: Net> Reactor<P, N> {
             }
         }
         for addr in addrs {
-            match self.listen_at(addr) {
+            match self.listen_at(&addr.into()) {
                 Ok(listening) => found.push(listening),
                 Err(e) if family_is_absent(&e) => {
                     debug!("not listening on {addr}: {e}");
@@ -199,7 +200,7 @@ impl<P: Protocol, N: Net> Reactor<P, N> {
         if found.is_empty() { Err(absent) } else { Ok(found) }
     }
 
-    fn listen_at(&mut self, addr: SocketAddr) -> io::Result<Listening> {
+    fn listen_at(&mut self, addr: &Addr) -> io::Result<Listening> {
         let index = self.listeners.len();
         let id = ListenerId(u16::try_from(index).ok().filter(|&id| id != Conn::OUTBOUND).ok_or(
             io::Error::new(io::ErrorKind::InvalidInput, "more listeners than can be named"),
@@ -207,9 +208,10 @@ impl<P: Protocol, N: Net> Reactor<P, N> {
         let token = Token::Listener(index as u32);
         let (socket, addr) = self.net.listen(addr, &self.hub.config.sockets, token)?;
         let socket = Some(socket);
+        debug!("listening on {addr}");
+        let listening = Listening { id, addr: addr.clone() };
         self.listeners.push(Listener { socket, addr, ready: false, full: false, layer: None });
-        debug!("listening on tcp {addr}");
-        Ok(Listening { id, addr })
+        Ok(listening)
     }
 
     /// Put a fresh [`Layer`] on every connection that comes by this listener from now on, made by
@@ -221,7 +223,7 @@ impl<P: Protocol, N: Net> Reactor<P, N> {
     pub fn layer(
         &mut self,
         listener: ListenerId,
-        make: impl FnMut(SocketAddr) -> Result<Box<dyn Layer>> + 'static,
+        make: impl FnMut(&Addr) -> Result<Box<dyn Layer>> + 'static,
     ) {
         self.listeners[usize::from(listener.0)].layer = Some(Box::new(make));
     }
@@ -300,10 +302,13 @@ impl<P: Protocol, N: Net> Reactor<P, N> {
 }
 
 /// An IPv4 client of an IPv6 listener has its IPv4 address.
-fn unmapped(addr: SocketAddr) -> SocketAddr {
-    match addr.ip().to_canonical() {
-        IpAddr::V4(ip) => SocketAddr::from((ip, addr.port())),
-        IpAddr::V6(_) => addr, // with its scope
+fn unmapped(addr: Addr) -> Addr {
+    match addr {
+        Addr::Ip(SocketAddr::V6(v6)) => match v6.ip().to_ipv4_mapped() {
+            Some(ip) => (ip, v6.port()).into(),
+            None => addr, // with its scope
+        },
+        addr => addr,
     }
 }
 
@@ -627,8 +632,8 @@ impl<P: Protocol, N: Net> Reactor<P, N> {
     }
 
     /// An accepted connection, before anybody has met it.
-    fn welcome(&mut self, n: usize, stream: N::Stream, addr: SocketAddr) {
-        let layer = match self.listeners[n].layer.as_mut().map(|make| make(addr)) {
+    fn welcome(&mut self, n: usize, stream: N::Stream, addr: Addr) {
+        let layer = match self.listeners[n].layer.as_mut().map(|make| make(&addr)) {
             Some(Ok(layer)) => Some(layer),
             Some(Err(fault)) => {
                 self.hub.stats.refused_by_layer += 1;
@@ -638,8 +643,8 @@ impl<P: Protocol, N: Net> Reactor<P, N> {
             None => None,
         };
         let is_theirs = layer.as_ref().is_none_or(|layer| layer.origin() != Origin::Unknown);
-        if is_theirs && self.hub.has_enough_from(addr.ip()) {
-            return self.turn_away(addr);
+        if is_theirs && let Some(ip) = addr.ip().filter(|&ip| self.hub.has_enough_from(ip)) {
+            return self.turn_away(ip);
         }
         let slot = self.hub.insert(State::Handshake, n as u16, addr).slot;
         if is_theirs {
@@ -656,10 +661,9 @@ impl<P: Protocol, N: Net> Reactor<P, N> {
         }
     }
 
-    fn turn_away(&mut self, addr: SocketAddr) {
+    fn turn_away(&mut self, ip: IpAddr) {
         self.hub.stats.refused_per_ip += 1;
-        let text = format_args!("too many connections from {}", addr.ip());
-        self.complain(|c| &mut c.per_ip, text);
+        self.complain(|c| &mut c.per_ip, format_args!("too many connections from {ip}"));
     }
 
     /// `false` as in `accept_one`.
@@ -700,7 +704,7 @@ impl<P: Protocol, N: Net> Reactor<P, N> {
                 continue; // given up before it began
             }
             self.hub.note(What::Connect, id.slot, 0);
-            match self.net.connect(addr, source, &self.hub.config.sockets) {
+            match self.net.connect(&addr, source, &self.hub.config.sockets) {
                 Ok(stream) => drop(self.seat(id.slot, stream)),
                 Err(e) => self.hub.end(id.slot, Reason::Broken(e)),
             }
@@ -772,7 +776,7 @@ impl<P: Protocol, N: Net> Reactor<P, N> {
         debug!("{} with {} is {addr}'s", self.hub.id(slot), self.hub.addr(slot));
         let has_room = self.hub.learn_origin(slot, addr);
         if !has_room {
-            self.turn_away(addr);
+            self.hub.addr(slot).ip().into_iter().for_each(|ip| self.turn_away(ip));
             self.hub.end(slot, Reason::Fault("too many connections from its address".into()));
         }
         has_room
@@ -943,7 +947,7 @@ impl<P: Protocol, N: Net> Reactor<P, N> {
             self.lap(Culprit::Nobody);
             self.hub.trace.end_turn(self.watch.began);
         }
-        let Watch { began, mark, longest, culprit } = self.watch;
+        let Watch { began, mark, longest, ref culprit } = self.watch;
         let turn = mark.saturating_sub(began);
         let Hub { stats, longest_turn, config, .. } = &mut self.hub;
         stats.busy += turn;
@@ -1367,18 +1371,18 @@ impl<P: Protocol, N: Net> Reactor<P, N> {
 }
 
 /// Whose work a part of a turn was.
-#[derive(Clone, Copy, Default, Debug)]
+#[derive(Clone, Default, Debug)]
 enum Culprit {
     #[default]
     Nobody,
     Conn(u32),
-    Gone(ConnId, SocketAddr),
+    Gone(ConnId, Addr),
     Job,
     Tick,
 }
 
 /// How long this turn has worked, and on what it worked longest.
-#[derive(Clone, Copy, Default, Debug)]
+#[derive(Clone, Default, Debug)]
 struct Watch {
     began: Duration,
     mark: Duration,
@@ -1432,13 +1436,13 @@ impl<P: Protocol, N: Net> Reactor<P, N> {
         self.hub.took(what, id, || self.net.now());
     }
 
-    fn name(&self, culprit: Culprit) -> String {
+    fn name(&self, culprit: &Culprit) -> String {
         match culprit {
             Culprit::Nobody => "nobody".into(),
             Culprit::Job => "a job of another thread".into(),
             Culprit::Tick => "the protocol's tick".into(),
             Culprit::Gone(id, addr) => format!("connection {id} with {addr}"),
-            Culprit::Conn(slot) => match self.hub.conns.contains(slot as usize) {
+            &Culprit::Conn(slot) => match self.hub.conns.contains(slot as usize) {
                 true => {
                     format!("connection {} with {}", self.hub.id(slot), self.hub.addr(slot))
                 }

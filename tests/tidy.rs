@@ -10,20 +10,21 @@ use std::{
 /// Who may import whom, within the library; unit tests aside, which may look at anything.
 /// `Result` and `Fault` live in lib.rs and are everybody's. A module may name its own children.
 const MAY_IMPORT: &[(&str, &[&str])] = &[
+    ("addr", &["logging"]),
     ("buf", &[]),
     ("client", &[]),
     ("codec", &[]),
     ("hot", &[]),
-    ("layer", &[]),
+    ("layer", &["addr"]),
     ("logging", &[]),
-    ("net", &[]),
+    ("net", &["addr"]),
     ("timers", &[]),
     ("trace", &[]),
     ("trace/delays", &["trace"]),
     ("weights", &[]),
     ("input", &["codec"]),
-    ("net/os", &["net"]),
-    ("net/sim", &["net"]),
+    ("net/os", &["addr", "net"]),
+    ("net/sim", &["addr", "net"]),
     ("net/sim/faults", &[]),
     ("net/sim/worlds", &["net/sim"]),
     ("conn", &["buf", "layer"]),
@@ -31,17 +32,20 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("stats", &["conn"]),
     (
         "hub",
-        &["buf", "config", "conn", "hot", "layer", "peer", "stats", "timers", "trace", "weights"],
+        &[
+            "addr", "buf", "config", "conn", "hot", "layer", "peer", "stats", "timers", "trace",
+            "weights",
+        ],
     ),
-    ("peer", &["conn", "hub", "layer"]),
+    ("peer", &["addr", "conn", "hub", "layer"]),
     ("handle", &["hub", "net"]),
     ("protocol", &["conn", "hub", "input", "peer"]),
     ("reactor", EVERYTHING_BUT_CLIENT),
 ];
 
 const EVERYTHING_BUT_CLIENT: &[&str] = &[
-    "buf", "codec", "config", "conn", "handle", "hub", "input", "layer", "logging", "net", "peer",
-    "protocol", "stats", "timers", "trace", "weights",
+    "addr", "buf", "codec", "config", "conn", "handle", "hub", "input", "layer", "logging", "net",
+    "peer", "protocol", "stats", "timers", "trace", "weights",
 ];
 
 /// What the library does without, and where it does not.

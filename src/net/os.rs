@@ -26,6 +26,8 @@ use rustix::{
 };
 use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
 
+use crate::Addr;
+
 use super::{Event, Net, SocketOptions, Token, Wake};
 
 /// Events taken from the kernel in one [`wait`](Net::wait); the rest come with the next.
@@ -248,6 +250,10 @@ fn set_reuse_port(_: &Socket) -> io::Result<()> {
     Err(io::Error::new(io::ErrorKind::Unsupported, "this system has no SO_REUSEPORT"))
 }
 
+fn tcp(addr: &Addr) -> io::Result<SocketAddr> {
+    addr.socket_addr().ok_or_else(|| io::ErrorKind::Unsupported.into())
+}
+
 /// What mio's `connect` does, which knows no source.
 fn connect_from(addr: SocketAddr, source: IpAddr) -> io::Result<TcpStream> {
     let socket = Socket::new(Domain::for_address(addr), Type::STREAM, Some(Protocol::TCP))?;
@@ -360,10 +366,11 @@ impl Net for Os {
 
     fn listen(
         &mut self,
-        addr: SocketAddr,
+        addr: &Addr,
         options: &SocketOptions,
         token: Token,
-    ) -> io::Result<(Listener, SocketAddr)> {
+    ) -> io::Result<(Listener, Addr)> {
+        let addr = tcp(addr)?;
         let socket = Socket::new(Domain::for_address(addr), Type::STREAM, Some(Protocol::TCP))?;
         socket.set_nonblocking(true)?;
         set_options(&SockRef::from(&socket), options)?;
@@ -380,16 +387,16 @@ impl Net for Os {
         let mut socket = TcpListener::from_std(socket.into());
         self.poll.registry().register(&mut socket, pack(token), Interest::READABLE)?;
         let addr = socket.local_addr()?;
-        Ok((Listener { socket, options: options.clone() }, addr))
+        Ok((Listener { socket, options: options.clone() }, addr.into()))
     }
 
-    fn accept(&mut self, listener: &mut Listener) -> io::Result<(TcpStream, SocketAddr)> {
+    fn accept(&mut self, listener: &mut Listener) -> io::Result<(TcpStream, Addr)> {
         let (stream, addr) = listener.socket.accept()?;
         // Linux' accepted sockets have their listener's options: no call is needed.
         if !cfg!(target_os = "linux") {
             set_options(&SockRef::from(&stream), &listener.options)?;
         }
-        Ok((stream, addr))
+        Ok((stream, addr.into()))
     }
 
     fn refuse(&mut self, listener: &mut Listener) -> io::Result<()> {
@@ -401,10 +408,11 @@ impl Net for Os {
 
     fn connect(
         &mut self,
-        addr: SocketAddr,
+        addr: &Addr,
         source: Option<IpAddr>,
         options: &SocketOptions,
     ) -> io::Result<TcpStream> {
+        let addr = tcp(addr)?;
         let stream = match source {
             None => TcpStream::connect(addr)?,
             Some(source) => connect_from(addr, source)?,
