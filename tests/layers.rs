@@ -33,7 +33,7 @@ impl Layer for Capitals {
     }
 
     fn receive(&mut self, wire: &mut [u8], plain: &mut Vec<u8>, answer: &mut Vec<u8>) -> Result {
-        for &byte in wire {
+        for &mut byte in wire {
             match byte {
                 b'H' => {
                     self.ready = true;
@@ -355,8 +355,8 @@ fn whoever_makes_layers_may_refuse() {
             _ => Err("odd".into()),
         }
     });
-    let odd = reactor.net().client_from("127.0.0.9:7".parse().unwrap(), 0);
-    let even = reactor.net().client_from("127.0.0.9:8".parse().unwrap(), 0);
+    let odd = reactor.net().client_from(([127, 0, 0, 9], 7), 0);
+    let even = reactor.net().client_from(([127, 0, 0, 9], 8), 0);
     reactor.net().send(odd, b"H");
     reactor.net().send(even, b"H");
     settle(&mut reactor);
