@@ -36,6 +36,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("peer", &["conn", "hub"]),
     ("handle", &["hub", "net"]),
     ("protocol", &["conn", "hub", "input", "peer"]),
+    ("proxy", &["layer"]),
     ("reactor", EVERYTHING_BUT_CLIENT),
 ];
 
