@@ -183,12 +183,12 @@ impl fmt::Debug for AcceptProxy {
 }
 
 impl Layer for AcceptProxy {
-    fn receive(&mut self, wire: &[u8], plain: &mut Vec<u8>, _: &mut Vec<u8>) -> Result {
+    fn receive(&mut self, wire: &mut [u8], plain: &mut Vec<u8>, _: &mut Vec<u8>) -> Result {
         if self.is_ready() {
-            plain.extend(wire);
+            plain.extend_from_slice(wire);
             return Ok(());
         }
-        self.seen.extend(wire);
+        self.seen.extend_from_slice(wire);
         if let Some(size) = header_size(&self.seen, self.header_max)?
             && let Some((header, rest)) = self.seen.split_at_checked(size)
         {
@@ -197,6 +197,10 @@ impl Layer for AcceptProxy {
             self.seen = Vec::new();
         }
         Ok(())
+    }
+
+    fn held(&self) -> usize {
+        self.seen.capacity()
     }
 
     fn is_ready(&self) -> bool {
@@ -437,8 +441,8 @@ impl Layer for SendProxy {
         Ok(())
     }
 
-    fn receive(&mut self, wire: &[u8], plain: &mut Vec<u8>, _: &mut Vec<u8>) -> Result {
-        plain.extend(wire);
+    fn receive(&mut self, wire: &mut [u8], plain: &mut Vec<u8>, _: &mut Vec<u8>) -> Result {
+        plain.extend_from_slice(wire);
         Ok(())
     }
 
@@ -459,7 +463,9 @@ mod tests {
     /// What comes of these first bytes: whom they name and what is left, or what is wrong.
     fn reads(bytes: &[u8]) -> Result<(Option<SocketAddr>, Vec<u8>), String> {
         let (mut layer, mut plain) = (AcceptProxy::new(), Vec::new());
-        layer.receive(bytes, &mut plain, &mut Vec::new()).map_err(|e| e.to_string())?;
+        layer
+            .receive(&mut bytes.to_vec(), &mut plain, &mut Vec::new())
+            .map_err(|e| e.to_string())?;
         match layer.origin() {
             Origin::Named(addr) => Ok((Some(addr), plain)),
             Origin::Wire => Ok((None, plain)),
@@ -563,7 +569,7 @@ mod tests {
         let says = "a PROXY header of 65551 bytes, where 4096 may be";
         assert_eq!(reads(&head), Err(says.into()));
         let mut layer = AcceptProxy::new().header_max(65_551);
-        layer.receive(&head, &mut Vec::new(), &mut Vec::new()).unwrap();
+        layer.receive(&mut head.clone(), &mut Vec::new(), &mut Vec::new()).unwrap();
         assert!(!layer.is_ready());
     }
 

@@ -292,7 +292,7 @@ impl Layer for Xor {
         wire.extend(b"xor\n");
         Ok(())
     }
-    fn receive(&mut self, wire: &[u8], plain: &mut Vec<u8>, _: &mut Vec<u8>) -> Result {
+    fn receive(&mut self, wire: &mut [u8], plain: &mut Vec<u8>, _: &mut Vec<u8>) -> Result {
         plain.extend(wire.iter().map(|byte| byte ^ 32));
         Ok(())
     }

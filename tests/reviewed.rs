@@ -258,7 +258,7 @@ fn whoever_resumes_while_stopping_is_told() {
 
 struct Ping;
 impl Layer for Ping {
-    fn receive(&mut self, wire: &[u8], _: &mut Vec<u8>, answer: &mut Vec<u8>) -> Result {
+    fn receive(&mut self, wire: &mut [u8], _: &mut Vec<u8>, answer: &mut Vec<u8>) -> Result {
         answer.extend(std::iter::repeat_n(7, wire.len() * 20)); // pongs
         Ok(())
     }
@@ -344,8 +344,13 @@ fn the_books_hold_for_short_shared_payloads() {
 fn no_data_for_whoever_was_evicted_by_its_own_layer() {
     struct Big;
     impl Layer for Big {
-        fn receive(&mut self, wire: &[u8], plain: &mut Vec<u8>, answer: &mut Vec<u8>) -> Result {
-            plain.extend(wire);
+        fn receive(
+            &mut self,
+            wire: &mut [u8],
+            plain: &mut Vec<u8>,
+            answer: &mut Vec<u8>,
+        ) -> Result {
+            plain.extend_from_slice(wire);
             answer.extend([0; 100_000]);
             Ok(())
         }
@@ -435,13 +440,13 @@ struct Shake {
     ready: bool,
 }
 impl Layer for Shake {
-    fn receive(&mut self, wire: &[u8], plain: &mut Vec<u8>, answer: &mut Vec<u8>) -> Result {
+    fn receive(&mut self, wire: &mut [u8], plain: &mut Vec<u8>, answer: &mut Vec<u8>) -> Result {
         if !self.ready {
             self.ready = true;
             answer.extend(b"<server hello>");
             plain.extend(&wire[1..]);
         } else {
-            plain.extend(wire);
+            plain.extend_from_slice(wire);
         }
         Ok(())
     }
@@ -572,8 +577,8 @@ fn a_dial_before_the_first_turn_has_its_ten_seconds() {
 struct Pongs;
 
 impl Layer for Pongs {
-    fn receive(&mut self, wire: &[u8], plain: &mut Vec<u8>, answer: &mut Vec<u8>) -> Result {
-        plain.extend(wire);
+    fn receive(&mut self, wire: &mut [u8], plain: &mut Vec<u8>, answer: &mut Vec<u8>) -> Result {
+        plain.extend_from_slice(wire);
         answer.extend(b"pong");
         Ok(())
     }
@@ -616,7 +621,7 @@ fn a_layer_may_answer_after_our_half_has_ended() {
 struct Names(Option<SocketAddr>, Option<Box<dyn Layer>>, bool);
 
 impl Layer for Names {
-    fn receive(&mut self, wire: &[u8], plain: &mut Vec<u8>, _: &mut Vec<u8>) -> Result {
+    fn receive(&mut self, wire: &mut [u8], plain: &mut Vec<u8>, _: &mut Vec<u8>) -> Result {
         plain.extend(&wire[1..]);
         self.2 = true;
         Ok(())
