@@ -40,6 +40,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("peer", &["addr", "conn", "hub", "layer"]),
     ("handle", &["hub", "net"]),
     ("protocol", &["conn", "hub", "input", "peer"]),
+    ("proxy", &["layer"]),
     ("reactor", EVERYTHING_BUT_CLIENT),
 ];
 

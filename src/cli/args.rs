@@ -1,8 +1,13 @@
 //! The command line. What it says of a limit is short; [`Config`] says more. The defaults are
 //! those of the library.
-use std::{ffi::OsString, path::PathBuf, time::Duration};
+use std::{ffi::OsString, net::SocketAddr, path::PathBuf, time::Duration};
 
-use charkh::{Config, WhenFull, client::Timeouts, net::SocketOptions};
+use charkh::{
+    Config, WhenFull,
+    client::Timeouts,
+    net::SocketOptions,
+    proxy::{AcceptProxy, TrustedProxies, Version},
+};
 use clap::{ArgAction, Parser, Subcommand, ValueEnum};
 use log::LevelFilter;
 
@@ -60,6 +65,8 @@ Examples:
   charkh serve --protocol echo 7000              echo, at localhost:7000
   charkh serve --protocol chat 0.0.0.0:7000 --idle 10m --max-per-ip 20
   charkh serve --protocol echo --stats 1s        with a line of numbers every second
+  charkh serve --proxy-protocol --proxy-from 10.0.0.0/8 0.0.0.0:7000
+                                                 behind a balancer that names its clients
   charkh serve --trace trace.json                what the loop did last, for ui.perfetto.dev")]
 pub(crate) struct ServeArgs {
     /// Where to listen: host:port, [v6]:port, or a port of localhost; port 0 takes a free one.
@@ -79,6 +86,8 @@ pub(crate) struct ServeArgs {
     deadlines: Deadlines,
     #[command(flatten)]
     sockets: Sockets,
+    #[command(flatten)]
+    proxies: Proxies,
     #[command(flatten)]
     pub(crate) reports: Reports,
 }
@@ -263,6 +272,23 @@ struct Sockets {
 }
 
 #[derive(Debug, clap::Args)]
+#[command(next_help_heading = "Behind a balancer")]
+struct Proxies {
+    /// Let every connection begin with a header of the PROXY protocol, version 1 or 2: the client
+    /// that it names is the one that is served, counted and logged.
+    #[arg(long)]
+    proxy_protocol: bool,
+    /// Whose headers are believed, as networks or addresses: 10.0.0.0/8,fd00::/8,192.0.2.1. Whoever
+    /// comes from elsewhere is refused; whoever comes from there without a header is closed.
+    #[arg(long, value_name = "CIDR[,CIDR]", requires = "proxy_protocol")]
+    proxy_from: Vec<TrustedProxies>,
+    /// Bytes of a header, in version 2; a longer one closes the connection.
+    #[arg(long, value_name = "SIZE", requires = "proxy_protocol",
+        default_value_t = Size(AcceptProxy::HEADER_MAX), value_parser = size_within(232, 65_551))]
+    proxy_header_max: Size,
+}
+
+#[derive(Debug, clap::Args)]
 #[command(next_help_heading = "Reports")]
 pub(crate) struct Reports {
     /// Print a line of numbers so often, and one at the end.
@@ -300,6 +326,23 @@ impl ServeArgs {
     /// How many connections were asked for, if that was said.
     pub(crate) fn max_connections(&self) -> Option<u32> {
         self.limits.max_connections.map(|Count(count)| count)
+    }
+
+    /// Those who say who their clients are, and in how many bytes; `None` if nobody is in front.
+    pub(crate) fn proxies(&self) -> Result<Option<(TrustedProxies, usize)>, String> {
+        let Proxies { proxy_protocol, proxy_from, proxy_header_max } = &self.proxies;
+        match (proxy_protocol, proxy_from.is_empty()) {
+            (false, _) => Ok(None),
+            (true, true) => {
+                Err("--proxy-protocol needs --proxy-from: say whose headers are to be \
+                                 believed, as in --proxy-from 10.0.0.0/8"
+                    .into())
+            }
+            (true, false) => {
+                let trusted = proxy_from.iter().cloned().collect();
+                Ok(Some((trusted, proxy_header_max.0)))
+            }
+        }
     }
 
     /// The limits that were asked for; but `conns_max`, which depends on the system, is the usual.
@@ -359,7 +402,9 @@ characters are escaped, unless --raw is given. The exit code is 1 if anything we
 Examples:
   charkh send \"Hello Server!\"                       to localhost:12345
   charkh send --to localhost:7000                   talk, line by line; Ctrl-D ends it
-  charkh send --to 7000 --raw < file > copy         through an echo server and back")]
+  charkh send --to 7000 --raw < file > copy         through an echo server and back
+  charkh send --proxy-header v1 --proxy-client 192.0.2.7:5000 \"Hello Server!\"
+                                                    as a balancer would for that client")]
 pub(crate) struct SendArgs {
     /// What to send; without it, standard input.
     pub(crate) message: Option<OsString>,
@@ -375,12 +420,32 @@ pub(crate) struct SendArgs {
     /// How long the server may be silent once all is sent, or take nothing while there is more.
     #[arg(long, value_name = "TIME|off", default_value_t = maybe(Timeouts::default().silence))]
     timeout: Maybe<Span>,
+    /// Send a header of the PROXY protocol first, in this version: to a server that stands behind a
+    /// balancer.
+    #[arg(long, value_enum, value_name = "v1|v2")]
+    proxy_header: Option<HeaderVersion>,
+    /// Whom the header names, as address:port [default: this end of the connection].
+    #[arg(long, value_name = "CLIENT", requires = "proxy_header")]
+    pub(crate) proxy_client: Option<SocketAddr>,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum HeaderVersion {
+    V1,
+    V2,
 }
 
 impl SendArgs {
     pub(crate) fn timeouts(&self) -> Timeouts {
         let when = |maybe: Maybe<Span>| maybe.0.map(|Span(span)| span);
         Timeouts { connect: when(self.connect_timeout), silence: when(self.timeout) }
+    }
+
+    pub(crate) fn proxy_header(&self) -> Option<Version> {
+        self.proxy_header.map(|version| match version {
+            HeaderVersion::V1 => Version::V1,
+            HeaderVersion::V2 => Version::V2,
+        })
     }
 }
 

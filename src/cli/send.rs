@@ -1,7 +1,7 @@
 //! `charkh send`.
 use std::io::{self, Cursor, ErrorKind, IsTerminal, Read, StdoutLock, Write};
 
-use charkh::client::Client;
+use charkh::{client::Client, proxy::SendProxy};
 
 use super::{
     address::Address,
@@ -13,13 +13,16 @@ use super::{
 pub(crate) fn run(args: &SendArgs) -> Result<(), String> {
     let address: Address = args.to.parse()?;
     let timeouts = args.timeouts();
-    let client = Client::connect(&address.resolve()?[..], &timeouts).map_err(|e| {
+    let mut client = Client::connect(&address.resolve()?[..], &timeouts).map_err(|e| {
         let limit = Maybe(timeouts.connect.map(Span));
         match e.kind() {
             ErrorKind::TimedOut => format!("cannot connect to {address}: no answer for {limit}"),
             _ => format!("cannot connect to {address}: {}", reason(&e)),
         }
     })?;
+
+    send_header(args, &mut client)
+        .map_err(|e| format!("cannot send to {address}: {}", reason(&e)))?;
 
     let mut shown = Shown::new(args);
     let show = |piece: &[u8]| shown.show(piece);
@@ -44,6 +47,14 @@ pub(crate) fn run(args: &SendArgs) -> Result<(), String> {
         true => Err("the server closed without an answer".into()),
         false => Ok(()),
     }
+}
+
+/// What a balancer says before its client's first byte, if that was asked for.
+fn send_header(args: &SendArgs, client: &mut Client) -> io::Result<()> {
+    let Some(version) = args.proxy_header() else { return Ok(()) };
+    let named = args.proxy_client.map_or_else(|| client.local_addr(), Ok)?;
+    let header = SendProxy::new(version, named, client.peer_addr()?);
+    client.send_all(header.header())
 }
 
 /// Standard input, with errors that say so.

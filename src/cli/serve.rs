@@ -2,8 +2,9 @@
 use std::{env, io};
 
 use charkh::{
-    Listening, Protocol, Reactor,
+    ListenerId, Listening, Protocol, Reactor,
     net::{Net, Os},
+    proxy::TrustedProxies,
 };
 use log::{LevelFilter, info};
 
@@ -42,7 +43,7 @@ fn serve<P: Protocol>(args: &ServeArgs, protocol: P) -> Result<(), String> {
     // Before anybody is told that we listen, so that whoever then stops us stops us well.
     let signals = Signals::watch(&mut net).map_err(cannot_start)?;
     let mut reactor = Reactor::with(protocol, net, config).map_err(|e| in_options(&e))?;
-    for listening in listen(&mut reactor, &args.addresses)? {
+    for listening in listen(&mut reactor, args)? {
         info!("listening on tcp {}", listening.addr);
         out.line(format!("listening on tcp {}", listening.addr));
     }
@@ -101,11 +102,12 @@ fn run_loop<P: Protocol>(
 /// At every address of everything that was asked for, or nowhere.
 fn listen<P: Protocol>(
     reactor: &mut Reactor<P>,
-    addresses: &[String],
+    args: &ServeArgs,
 ) -> Result<Vec<Listening>, String> {
+    let proxies = args.proxies()?;
     // All are read before the first is listened at.
     let mut found = Vec::new();
-    for text in addresses {
+    for text in &args.addresses {
         let endpoint: Endpoint = text.parse()?;
         let addrs = match &endpoint {
             Endpoint::Tcp(address) => address.resolve()?,
@@ -117,9 +119,24 @@ fn listen<P: Protocol>(
     for (endpoint, addrs) in found {
         let listening = reactor.listen_all(&addrs[..]);
         let failed = |e| format!("cannot listen on {endpoint}: {}", reason(&e));
-        all.extend(listening.map_err(failed)?);
+        let listening = listening.map_err(failed)?;
+        listening.iter().for_each(|listening| put_layer(reactor, listening.id, proxies.as_ref()));
+        all.extend(listening);
     }
     Ok(all)
+}
+
+/// What stands between the wire and the protocol for those who come by this listener.
+fn put_layer<P: Protocol>(
+    reactor: &mut Reactor<P>,
+    listener: ListenerId,
+    proxies: Option<&(TrustedProxies, usize)>,
+) {
+    if let Some((trusted, header_max)) = proxies.cloned() {
+        reactor.layer(listener, move |addr| {
+            Ok(Box::new(trusted.accept(addr)?.header_max(header_max)))
+        });
+    }
 }
 
 /// The library names its limits as fields; here they are options.
