@@ -24,6 +24,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("weights", &[]),
     ("input", &["codec"]),
     ("net/os", &["addr", "net"]),
+    ("net/os/unix", &["addr", "net"]),
     ("net/sim", &["addr", "net"]),
     ("net/sim/faults", &[]),
     ("net/sim/worlds", &["net/sim"]),
@@ -62,8 +63,8 @@ const ABSENT: &[(&str, &str)] = &[
     ("deregister", ""),
     ("mio", "src/net/os.rs"),
     ("signal_hook_mio", "src/net/os.rs"),
-    ("socket2", "src/net/os.rs"),
-    ("rustix", "src/net/os.rs"),
+    ("socket2", "src/net/os.rs src/net/os/unix.rs"),
+    ("rustix", "src/net/os.rs src/net/os/unix.rs"),
     ("nix", "src/net/os.rs"),
     // The blocking client has no loop, and so no loop's time.
     ("Instant::now", "src/net/os.rs src/client.rs"),
