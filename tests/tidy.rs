@@ -61,7 +61,7 @@ const ABSENT: &[(&str, &str)] = &[
     ("eprintln!", ""),
     ("reregister", ""),
     ("deregister", ""),
-    ("mio", "src/net/os.rs"),
+    ("mio", "src/net/os.rs src/net/os/unix.rs"),
     ("signal_hook_mio", "src/net/os.rs"),
     ("socket2", "src/net/os.rs src/net/os/unix.rs"),
     ("rustix", "src/net/os.rs src/net/os/unix.rs"),

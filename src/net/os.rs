@@ -1,5 +1,5 @@
-//! The real world, by way of mio. The only file that names mio, nix and the real clock; with the
-//! one below it the only one that names socket2 and rustix.
+//! The real world, by way of mio. The only file, with the one below it, that names mio, socket2,
+//! rustix, nix and the real clock.
 #[cfg(all(target_os = "linux", feature = "fine-sleep"))]
 use std::num::NonZeroU64;
 #[cfg(unix)]
@@ -367,9 +367,9 @@ fn send_vectored(stream: &mut TcpStream, bytes: &[IoSlice<'_>]) -> io::Result<us
 #[cfg(unix)]
 #[inline(never)]
 fn accept_unix(socket: &UnixListener, options: &SocketOptions) -> io::Result<(TcpStream, Addr)> {
-    let (stream, addr) = socket.accept()?;
+    let (stream, addr) = unix::accept(socket)?;
     set_buffers(&SockRef::from(&stream), options)?;
-    Ok((OwnedFd::from(stream).into(), unix::addr(&addr).into()))
+    Ok((stream.into(), addr.into()))
 }
 
 #[cfg(not(unix))]

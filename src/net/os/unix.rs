@@ -2,16 +2,16 @@
 //!
 //! A file outlives its server where that ends badly. Whoever comes next has to tell a stale one
 //! from one that is served and from what is no socket at all: only the first may be replaced.
-#[cfg(any(target_os = "linux", target_os = "android"))]
-use std::os::linux::net::SocketAddrExt;
 use std::{
     ffi::OsStr,
     fs,
     io::{self, ErrorKind},
-    os::unix::{
-        ffi::OsStrExt,
-        fs::{FileTypeExt, MetadataExt, PermissionsExt},
-        net::SocketAddr,
+    os::{
+        fd::OwnedFd,
+        unix::{
+            ffi::OsStrExt,
+            fs::{FileTypeExt, MetadataExt, PermissionsExt},
+        },
     },
     path::{Path, PathBuf},
 };
@@ -19,11 +19,14 @@ use std::{
 use std::{io::IoSliceMut, os::fd::AsFd};
 
 use log::{debug, info};
+use mio::net::UnixListener;
 #[cfg(target_os = "linux")]
 use rustix::{
     fs::{FlockOperation, flock},
     io::Errno,
-    net::{RecvAncillaryBuffer, RecvFlags, ReturnFlags},
+    net::{
+        RecvAncillaryBuffer, RecvFlags, ReturnFlags, SocketAddrUnix, SocketFlags, acceptfrom_with,
+    },
 };
 use socket2::{Domain, SockAddr, Socket, Type};
 
@@ -88,16 +91,29 @@ pub(super) fn recv(stream: impl AsFd, into: &mut [u8]) -> io::Result<(usize, boo
     Ok((came.bytes, came.flags.contains(ReturnFlags::CTRUNC)))
 }
 
-/// What the system says of the other end.
-pub(super) fn addr(addr: &SocketAddr) -> UnixAddr {
-    if let Some(path) = addr.as_pathname() {
-        return UnixAddr::path(path);
+/// Not mio's, which does not see abstract names.
+#[cfg(target_os = "linux")]
+pub(super) fn accept(listener: &UnixListener) -> io::Result<(OwnedFd, UnixAddr)> {
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+    let (stream, addr) = acceptfrom_with(listener, flags)?;
+    let addr = addr.and_then(|addr| SocketAddrUnix::try_from(addr).ok());
+    Ok((stream, addr.as_ref().map_or(UnixAddr::Unnamed, name)))
+}
+
+#[cfg(target_os = "linux")]
+fn name(addr: &SocketAddrUnix) -> UnixAddr {
+    match (addr.path_bytes(), addr.abstract_name()) {
+        (Some(path), _) => UnixAddr::path(OsStr::from_bytes(path)),
+        // An empty one is rustix' word for none.
+        (None, Some(name)) if !name.is_empty() => UnixAddr::abstract_name(name),
+        _ => UnixAddr::Unnamed,
     }
-    #[cfg(any(target_os = "linux", target_os = "android"))]
-    if let Some(name) = addr.as_abstract_name() {
-        return UnixAddr::abstract_name(name);
-    }
-    UnixAddr::Unnamed
+}
+
+#[cfg(not(target_os = "linux"))]
+pub(super) fn accept(listener: &UnixListener) -> io::Result<(OwnedFd, UnixAddr)> {
+    let (stream, addr) = listener.accept()?;
+    Ok((stream.into(), addr.as_pathname().map_or(UnixAddr::Unnamed, UnixAddr::path)))
 }
 
 fn sock_addr(addr: &UnixAddr) -> io::Result<SockAddr> {
