@@ -226,7 +226,7 @@ impl Hub {
         if matches!(self.stopping, Stopping::AtOnce | Stopping::Over) {
             return ConnId::NOBODY;
         }
-        let id = self.insert(State::Dialing, Conn::OUTBOUND, addr.clone());
+        let id = self.insert(State::Dialing, Conn::OUTBOUND, &addr);
         if self.conns.len() > self.config.conns_max {
             self.end(id.slot, Reason::OutOfRoom);
         } else {
@@ -422,11 +422,12 @@ impl Hub {
 
 /// The life of a connection.
 impl Hub {
-    pub(crate) fn insert(&mut self, state: State, listener: u16, addr: Addr) -> ConnId {
+    pub(crate) fn insert(&mut self, state: State, listener: u16, addr: &Addr) -> ConnId {
         // Zero is what an event says that could not carry a serial.
         self.serial = self.serial.checked_add(1).unwrap_or(1);
         let mut conn = Conn::new(self.serial, state, listener, self.stamp());
-        keep_addr(&mut conn, addr, &mut self.long_addrs);
+        let is_unix = matches!(addr, Addr::Unix(_));
+        keep_addr(&mut conn, addr, is_unix, &mut self.long_addrs);
         conn.deadline = self.config.lifetime.and_then(|after| self.ms_after(after)).map(stamp);
         let slot = self.conns.insert(conn) as u32;
         if state == State::Dialing {
@@ -501,13 +502,13 @@ impl Hub {
         self.rearm(slot);
     }
 
-    /// The end of a slot's connection. Nothing names it any more.
-    pub(crate) fn remove(&mut self, slot: u32) {
+    /// The end of a slot's connection, which was this one's. Nothing names it any more.
+    pub(crate) fn remove(&mut self, slot: u32) -> Addr {
         debug_assert!(self.conns[slot as usize].held.is_none());
         self.timers.cancel(slot);
         self.uncount(slot);
         let conn = self.conns.remove(slot as usize);
-        forget_addr(&conn, &mut self.long_addrs);
+        forget_addr(&conn, &mut self.long_addrs)
     }
 
     /// The peer's address is this one from now on. `false` if there are enough from there.
@@ -516,7 +517,7 @@ impl Hub {
         let has_room = addr.ip().is_none_or(|ip| !self.has_enough_from(ip));
         let conn = &mut self.conns[slot as usize];
         forget_addr(conn, &mut self.long_addrs);
-        keep_addr(conn, addr, &mut self.long_addrs);
+        keep_addr(conn, &addr, conn.is_unix(), &mut self.long_addrs);
         if has_room {
             self.count(slot);
         }
@@ -596,20 +597,21 @@ impl Hub {
     }
 }
 
-/// An address that does not fit into the connection's entry is kept apart.
-fn keep_addr(conn: &mut Conn, addr: Addr, long: &mut Slab<Addr>) {
+/// An address that does not fit into the connection's entry is kept apart. That of a unix socket
+/// is never kept in the entry, so that there it can be seen what the wire is.
+fn keep_addr(conn: &mut Conn, addr: &Addr, is_unix: bool, long: &mut Slab<Addr>) {
     match addr {
-        Addr::Ip(SocketAddr::V4(addr)) => conn.set_v4(*addr.ip(), addr.port()),
-        Addr::Unix(UnixAddr::Unnamed) => conn.set_long(Conn::UNNAMED),
-        addr => conn.set_long(long.insert(addr) as u32),
+        Addr::Ip(SocketAddr::V4(addr)) if !is_unix => conn.set_v4(*addr.ip(), addr.port()),
+        Addr::Unix(UnixAddr::Unnamed) => conn.set_long(Conn::UNNAMED, is_unix),
+        addr => conn.set_long(long.insert(addr.clone()) as u32, is_unix),
     }
 }
 
-fn forget_addr(conn: &Conn, long: &mut Slab<Addr>) {
-    if let Err(key) = conn.addr()
-        && key != Conn::UNNAMED
-    {
-        long.remove(key as usize);
+fn forget_addr(conn: &Conn, long: &mut Slab<Addr>) -> Addr {
+    match conn.addr() {
+        Ok(addr) => Addr::Ip(addr),
+        Err(Conn::UNNAMED) => Addr::Unix(UnixAddr::Unnamed),
+        Err(key) => long.remove(key as usize),
     }
 }
 

@@ -77,6 +77,9 @@ pub struct SocketOptions {
     pub reuse_port: bool,
     /// An IPv6 listener on `[::]` takes IPv6 alone. Default off: it takes IPv4 too.
     pub only_v6: bool,
+    /// Permission bits of the file of a unix socket, as `chmod` has them, from before anybody can
+    /// connect: whoever may write to it may connect. Default: what the process's umask leaves.
+    pub unix_mode: Option<u32>,
     /// `TCP_NODELAY`: small answers leave at once. Default on.
     pub nodelay: bool,
     /// Ask a silent peer after this long whether it is there. Default off.
@@ -98,6 +101,7 @@ impl Default for SocketOptions {
             backlog: 4096,
             reuse_port: false,
             only_v6: false,
+            unix_mode: None,
             nodelay: true,
             keepalive: None,
             recv_buffer: None,
@@ -143,6 +147,10 @@ pub trait Net {
         token: Token,
     ) -> io::Result<(Self::Listener, Addr)>;
 
+    /// Those who are queued by now are still accepted, and nobody else is wanted: whoever can be
+    /// kept from coming is.
+    fn retire(&mut self, _: &mut Self::Listener) {}
+
     /// The next connection that the kernel holds ready.
     fn accept(&mut self, listener: &mut Self::Listener) -> io::Result<(Self::Stream, Addr)>;
 
@@ -170,6 +178,16 @@ pub trait Net {
 
     /// Read what is there; `Ok(0)` is the peer's end.
     fn read(&mut self, stream: &mut Self::Stream, into: &mut [u8]) -> io::Result<usize>;
+
+    /// The same of a unix socket, and whether more may be there although less came than there was
+    /// room for: what was sent with descriptors is read by itself. These are closed, unseen.
+    fn read_unix(
+        &mut self,
+        stream: &mut Self::Stream,
+        into: &mut [u8],
+    ) -> io::Result<(usize, bool)> {
+        Ok((self.read(stream, into)?, true))
+    }
 
     /// Write what fits, the slices one after the other.
     fn write(&mut self, stream: &mut Self::Stream, bytes: &[IoSlice<'_>]) -> io::Result<usize>;

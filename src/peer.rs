@@ -76,7 +76,8 @@ impl<'a> Peer<'a> {
         self.hub.touch(slot);
     }
 
-    /// End now, with a reset. What is unsent is lost.
+    /// End now, with a reset. What is unsent is lost. A unix socket has no resets: there the peer
+    /// reads an end, unless it had said something that was not read.
     pub fn abort(&mut self) {
         self.hub.end(self.id.slot, Reason::Aborted);
     }

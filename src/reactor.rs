@@ -161,7 +161,7 @@ impl<P: Protocol, N: Net> Reactor<P, N> {
     pub fn listen(&mut self, addr: impl ToSocketAddrs) -> io::Result<Listening> {
         let mut failed = io::Error::new(io::ErrorKind::InvalidInput, "no address to listen at");
         for addr in addr.to_socket_addrs()? {
-            match self.listen_at(&addr.into()) {
+            match self.listen_at(addr) {
                 Ok(listening) => return Ok(listening),
                 Err(e) => failed = e,
             }
@@ -185,7 +185,7 @@ impl<P: Protocol, N: Net> Reactor<P, N> {
             }
         }
         for addr in addrs {
-            match self.listen_at(&addr.into()) {
+            match self.listen_at(addr) {
                 Ok(listening) => found.push(listening),
                 Err(e) if family_is_absent(&e) => {
                     debug!("not listening on {addr}: {e}");
@@ -200,7 +200,38 @@ impl<P: Protocol, N: Net> Reactor<P, N> {
         if found.is_empty() { Err(absent) } else { Ok(found) }
     }
 
-    fn listen_at(&mut self, addr: &Addr) -> io::Result<Listening> {
+    /// Listen at this one, which may be a unix socket. The file of one is made here, in place of
+    /// one that a server has left behind who listens no more; what is listened at, and what is no
+    /// socket, is never replaced. It is removed when this reactor stops or is dropped, unless
+    /// another has taken its place.
+    ///
+    /// ```
+    /// # use charkh::{Input, Peer, Protocol, Reactor, Result, UnixAddr};
+    /// # struct Echo;
+    /// # impl Protocol for Echo {
+    /// #     type Session = ();
+    /// #     fn open(&mut self, _: &mut Peer) {}
+    /// #     fn data(&mut self, peer: &mut Peer, _: &mut (), input: &mut Input) -> Result {
+    /// #         peer.send(input.take_all());
+    /// #         Ok(())
+    /// #     }
+    /// # }
+    /// # #[cfg(unix)] {
+    /// # let path = std::env::temp_dir().join(format!("charkh.{}", std::process::id()));
+    /// let mut reactor = Reactor::new(Echo)?;
+    /// reactor.listen_at(UnixAddr::path(path))?; // such as "/run/echo.sock"
+    /// # }
+    /// # std::io::Result::Ok(())
+    /// ```
+    ///
+    /// # Errors
+    /// `AddrInUse`: another server listens there. `AlreadyExists`: there is something else of that
+    /// name. `InvalidInput`: a path of more than 107 bytes. All that the system says.
+    pub fn listen_at(&mut self, addr: impl Into<Addr>) -> io::Result<Listening> {
+        self.listen_on(&addr.into())
+    }
+
+    fn listen_on(&mut self, addr: &Addr) -> io::Result<Listening> {
         let index = self.listeners.len();
         let id = ListenerId(u16::try_from(index).ok().filter(|&id| id != Conn::OUTBOUND).ok_or(
             io::Error::new(io::ErrorKind::InvalidInput, "more listeners than can be named"),
@@ -302,13 +333,11 @@ impl<P: Protocol, N: Net> Reactor<P, N> {
 }
 
 /// An IPv4 client of an IPv6 listener has its IPv4 address.
-fn unmapped(addr: Addr) -> Addr {
-    match addr {
-        Addr::Ip(SocketAddr::V6(v6)) => match v6.ip().to_ipv4_mapped() {
-            Some(ip) => (ip, v6.port()).into(),
-            None => addr, // with its scope
-        },
-        addr => addr,
+fn unmap(addr: &mut Addr) {
+    if let Addr::Ip(SocketAddr::V6(v6)) = addr
+        && let Some(ip) = v6.ip().to_ipv4_mapped()
+    {
+        *addr = (ip, v6.port()).into();
     }
 }
 
@@ -498,6 +527,7 @@ impl<P: Protocol, N: Net> Reactor<P, N> {
                 self.hub.stopping = Stopping::Draining { until_ms, swept: 0, end, last };
                 for listener in &mut self.listeners {
                     listener.ready = true;
+                    listener.socket.iter_mut().for_each(|socket| self.net.retire(socket));
                 }
             }
             Stopping::Draining { until_ms, .. } if until_ms <= now => self.end_all(),
@@ -591,9 +621,10 @@ impl<P: Protocol, N: Net> Reactor<P, N> {
             return true;
         };
         match net.accept(socket) {
-            Ok((stream, addr)) => {
+            Ok((stream, mut addr)) => {
                 listener.full = false;
-                self.welcome(n, stream, unmapped(addr));
+                unmap(&mut addr);
+                self.welcome(n, stream, &addr);
                 return true;
             }
             Err(e) if e.kind() == io::ErrorKind::WouldBlock => {
@@ -632,8 +663,8 @@ impl<P: Protocol, N: Net> Reactor<P, N> {
     }
 
     /// An accepted connection, before anybody has met it.
-    fn welcome(&mut self, n: usize, stream: N::Stream, addr: Addr) {
-        let layer = match self.listeners[n].layer.as_mut().map(|make| make(&addr)) {
+    fn welcome(&mut self, n: usize, stream: N::Stream, addr: &Addr) {
+        let layer = match self.listeners[n].layer.as_mut().map(|make| make(addr)) {
             Some(Ok(layer)) => Some(layer),
             Some(Err(fault)) => {
                 self.hub.stats.refused_by_layer += 1;
@@ -904,9 +935,9 @@ impl<P: Protocol, N: Net> Reactor<P, N> {
             let Some((slot, reason)) = self.hub.ended.pop_front() else { return };
             let id = self.hub.id(slot);
             let conn = &self.hub.conns[slot as usize];
-            let (dialed, addr) = (conn.listener == Conn::OUTBOUND, self.hub.addr(slot));
+            let dialed = conn.listener == Conn::OUTBOUND;
             self.hub.note(What::Close, slot, reason.index());
-            self.hub.remove(slot);
+            let addr = self.hub.remove(slot);
             self.hub.stats.released += 1;
             let stream = self.streams.get_mut(slot as usize).and_then(Option::take);
             match stream {
@@ -932,7 +963,10 @@ impl<P: Protocol, N: Net> Reactor<P, N> {
                     self.complain(|c| &mut c.handshake, text);
                 }
             }
-            self.lap(Culprit::Gone(id, addr));
+            self.lap(Culprit::Gone(id));
+            if self.watch.culprit == Culprit::Gone(id) {
+                self.watch.gone = Some(addr);
+            }
         }
     }
 
@@ -947,7 +981,7 @@ impl<P: Protocol, N: Net> Reactor<P, N> {
             self.lap(Culprit::Nobody);
             self.hub.trace.end_turn(self.watch.began);
         }
-        let Watch { began, mark, longest, ref culprit } = self.watch;
+        let Watch { began, mark, longest, culprit, .. } = self.watch;
         let turn = mark.saturating_sub(began);
         let Hub { stats, longest_turn, config, .. } = &mut self.hub;
         stats.busy += turn;
@@ -994,7 +1028,13 @@ impl<P: Protocol, N: Net> Reactor<P, N> {
             return false;
         }
         hub.stats.reads += 1;
-        let result = net.read(stream, scratch);
+        let result = match conn.is_unix() {
+            false => net.read(stream, scratch),
+            true => net.read_unix(stream, scratch).map(|(size, more)| {
+                conn.set_ending(conn.ending() || more);
+                size
+            }),
+        };
         hub.trace.was_read(slot, conn.serial, &result, || net.now());
         match result {
             Ok(0) => self.end_of_input(slot),
@@ -1371,28 +1411,31 @@ impl<P: Protocol, N: Net> Reactor<P, N> {
 }
 
 /// Whose work a part of a turn was.
-#[derive(Clone, Default, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
 enum Culprit {
     #[default]
     Nobody,
     Conn(u32),
-    Gone(ConnId, Addr),
+    Gone(ConnId),
     Job,
     Tick,
 }
 
 /// How long this turn has worked, and on what it worked longest.
-#[derive(Clone, Default, Debug)]
+#[derive(Default, Debug)]
 struct Watch {
     began: Duration,
     mark: Duration,
     longest: Duration,
     culprit: Culprit,
+    /// The address of the culprit, if it is gone.
+    gone: Option<Addr>,
 }
 
 impl Watch {
     fn begin(&mut self, now: Duration) {
-        *self = Self { began: now, mark: now, ..Self::default() };
+        (self.began, self.mark) = (now, now);
+        (self.longest, self.culprit) = (Duration::ZERO, Culprit::Nobody);
     }
 }
 
@@ -1436,13 +1479,16 @@ impl<P: Protocol, N: Net> Reactor<P, N> {
         self.hub.took(what, id, || self.net.now());
     }
 
-    fn name(&self, culprit: &Culprit) -> String {
+    fn name(&self, culprit: Culprit) -> String {
         match culprit {
             Culprit::Nobody => "nobody".into(),
             Culprit::Job => "a job of another thread".into(),
             Culprit::Tick => "the protocol's tick".into(),
-            Culprit::Gone(id, addr) => format!("connection {id} with {addr}"),
-            &Culprit::Conn(slot) => match self.hub.conns.contains(slot as usize) {
+            Culprit::Gone(id) => match &self.watch.gone {
+                Some(addr) => format!("connection {id} with {addr}"),
+                None => format!("connection {id}"),
+            },
+            Culprit::Conn(slot) => match self.hub.conns.contains(slot as usize) {
                 true => {
                     format!("connection {} with {}", self.hub.id(slot), self.hub.addr(slot))
                 }

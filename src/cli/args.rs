@@ -384,6 +384,7 @@ impl ServeArgs {
                 backlog: sockets.backlog.0,
                 reuse_port: sockets.reuse_port,
                 only_v6: sockets.only_v6,
+                unix_mode: None,
                 nodelay: sockets.no_delay,
                 keepalive: when(sockets.keepalive),
                 recv_buffer: sockets.recv_buffer.map(|Size(size)| size),
