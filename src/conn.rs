@@ -385,6 +385,15 @@ impl Conn {
         matches!(self.state, State::Up | State::Handshake)
     }
 
+    /// The protocol knows of it: it was opened, or asked for.
+    pub(crate) fn is_known(&self) -> bool {
+        match self.state {
+            State::Dialing | State::Up => true,
+            State::Handshake => self.listener == Self::OUTBOUND,
+            State::Ended => false,
+        }
+    }
+
     /// The protocol may be told what came: `open` may have said no to that.
     pub(crate) fn hears(&self) -> bool {
         !self.deaf() && !self.paused()

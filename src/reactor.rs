@@ -530,7 +530,7 @@ impl<P: Protocol, N: Net> Reactor<P, N> {
             listener.socket = None;
             listener.ready = false;
         }
-        let slots: Vec<u32> = self.hub.ids().map(|id| id.slot).collect();
+        let slots: Vec<u32> = self.hub.conns.iter().map(|(slot, _)| slot as u32).collect();
         for slot in slots {
             self.hub.end(slot, Reason::Stopped);
         }
@@ -846,7 +846,7 @@ impl<P: Protocol, N: Net> Reactor<P, N> {
         }
         self.flush(slot);
         // From here to the second write, which ends it, replies gather in the shared buffer.
-        self.hub.hot.slot = self.hub.conns[slot as usize].layer.is_none().then_some(slot);
+        self.hub.hot.slot = Some(slot);
         let dry = self.receive(slot);
         self.flush(slot);
         if self.hub.is_stopping() {
@@ -1005,9 +1005,10 @@ impl<P: Protocol, N: Net> Reactor<P, N> {
         false
     }
 
+    #[inline(always)]
     fn arrived(&mut self, slot: u32, size: usize) {
         let active = self.hub.stamp();
-        let Hub { conns, stats, config, .. } = &mut self.hub;
+        let Hub { conns, stats, .. } = &mut self.hub;
         let conn = &mut conns[slot as usize];
         stats.bytes_in += size as u64;
         if size == self.scratch.len() {
@@ -1019,9 +1020,15 @@ impl<P: Protocol, N: Net> Reactor<P, N> {
         conn.set_heard(true);
         conn.active = active;
         conn.has_moved(size);
-        if !conn.deaf() {
-            return self.offer(slot, size);
+        match conn.deaf() {
+            false => self.offer(slot, size),
+            true => self.throw_away(slot, size),
         }
+    }
+
+    fn throw_away(&mut self, slot: u32, size: usize) {
+        let Hub { conns, stats, config, .. } = &mut self.hub;
+        let conn = &mut conns[slot as usize];
         if conn.is_lingering() {
             if conn.bytes > config.linger_bytes {
                 stats.linger_overflow += 1;
@@ -1066,7 +1073,9 @@ impl<P: Protocol, N: Net> Reactor<P, N> {
         let mut input = Input::with_budget(bytes, scanned, hub.config.frames_max);
         let mut result = Ok(());
         if !bytes.is_empty() {
-            hub.hot.show(fresh);
+            if !unwrapped {
+                hub.hot.show(fresh);
+            }
             result = protocol.data(&mut Peer::new(hub, id), session, &mut input);
             hub.hot.shown();
             hub.took(What::Data, id, || net.now());
@@ -1121,7 +1130,7 @@ impl<P: Protocol, N: Net> Reactor<P, N> {
     }
 
     /// What came off the wire, through the layer. `false` without one: it is what it is.
-    #[inline]
+    #[inline(always)]
     fn unwrap_layer(&mut self, slot: u32, size: usize) -> Result<bool> {
         match self.hub.conns[slot as usize].layer.take() {
             Some(layered) => self.unwrap_by(layered, slot, size).map(|()| true),
@@ -1228,6 +1237,7 @@ impl<P: Protocol, N: Net> Reactor<P, N> {
         }
         self.write(slot);
         self.hub.park_hot(slot, &self.scratch);
+        self.hub.park_sealed(slot);
 
         if self.hub.has_room_again(slot) {
             let conn = &mut self.hub.conns[slot as usize];
@@ -1347,6 +1357,7 @@ impl<P: Protocol, N: Net> Reactor<P, N> {
             hub.was_written(slot, &result);
             hub.stats.bytes_out += result.unwrap_or(0) as u64;
         }
+        self.hub.park_sealed(slot);
         self.hub.end(slot, Reason::Fault(fault));
     }
 }

@@ -33,7 +33,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
         "hub",
         &["buf", "config", "conn", "hot", "layer", "peer", "stats", "timers", "trace", "weights"],
     ),
-    ("peer", &["conn", "hub"]),
+    ("peer", &["conn", "hub", "layer"]),
     ("handle", &["hub", "net"]),
     ("protocol", &["conn", "hub", "input", "peer"]),
     ("reactor", EVERYTHING_BUT_CLIENT),
