@@ -11,7 +11,8 @@ use std::{
 /// `Result` and `Fault` live in lib.rs and are everybody's. A module may name its own children.
 const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("buf", &[]),
-    ("client", &[]),
+    ("client", &["layer"]),
+    ("client/sealed", &["layer"]),
     ("codec", &[]),
     ("hot", &[]),
     ("layer", &[]),
