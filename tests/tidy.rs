@@ -19,6 +19,10 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("logging", &[]),
     ("net", &[]),
     ("timers", &[]),
+    ("tls", &["layer"]),
+    ("tls/client", &["layer"]),
+    ("tls/pem", &[]),
+    ("tls/server", &["layer"]),
     ("trace", &[]),
     ("trace/delays", &["trace"]),
     ("weights", &[]),
@@ -62,6 +66,7 @@ const ABSENT: &[(&str, &str)] = &[
     ("socket2", "src/net/os.rs"),
     ("rustix", "src/net/os.rs"),
     ("nix", "src/net/os.rs"),
+    ("rustls", "src/tls.rs src/tls/client.rs src/tls/pem.rs src/tls/server.rs"),
     // The blocking client has no loop, and so no loop's time.
     ("Instant::now", "src/net/os.rs src/client.rs"),
     // Somebody can set them.
