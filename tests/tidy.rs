@@ -20,9 +20,10 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("net", &[]),
     ("timers", &[]),
     ("tls", &["layer"]),
-    ("tls/client", &["layer"]),
+    ("tls/client", &[]),
     ("tls/pem", &[]),
     ("tls/server", &["layer"]),
+    ("tls/words", &[]),
     ("trace", &[]),
     ("trace/delays", &["trace"]),
     ("weights", &[]),
@@ -66,7 +67,7 @@ const ABSENT: &[(&str, &str)] = &[
     ("socket2", "src/net/os.rs"),
     ("rustix", "src/net/os.rs"),
     ("nix", "src/net/os.rs"),
-    ("rustls", "src/tls.rs src/tls/client.rs src/tls/pem.rs src/tls/server.rs"),
+    ("rustls", "src/tls.rs src/tls/client.rs src/tls/pem.rs src/tls/server.rs src/tls/words.rs"),
     // The blocking client has no loop, and so no loop's time.
     ("Instant::now", "src/net/os.rs src/client.rs"),
     // Somebody can set them.
