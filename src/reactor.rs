@@ -802,8 +802,8 @@ impl<P: Protocol, N: Net> Reactor<P, N> {
     }
 
     fn learn_origin(&mut self, slot: u32, origin: Origin) -> bool {
-        let Origin::Named(addr) = origin else { return true };
-        let addr = unmapped(addr);
+        let Origin::Named(mut addr) = origin else { return true };
+        unmap(&mut addr);
         debug!("{} with {} is {addr}'s", self.hub.id(slot), self.hub.addr(slot));
         let has_room = self.hub.learn_origin(slot, addr);
         if !has_room {

@@ -46,14 +46,14 @@
 //! own half ends, and each half ends alone. A stream that ends without `close_notify` may have been
 //! cut short by anybody: the connection ends with [`Reason::Fault`](crate::Reason::Fault), and
 //! [`Truncated`] in it. Whatever else is wrong is told to the peer, as an alert, before the
-//! connection ends with the error of rustls as its fault.
+//! connection ends with [`Failed`] as its fault.
 use std::{
     fmt,
     sync::{Arc, OnceLock},
 };
 
 use rustls::{
-    CommonState, Error, HandshakeKind, InvalidMessage, ProtocolVersion,
+    CommonState, Error, HandshakeKind, ProtocolVersion,
     client::{ClientConnectionData, UnbufferedClientConnection},
     crypto::ring,
     server::{ServerConnectionData, UnbufferedServerConnection},
@@ -62,14 +62,16 @@ use rustls::{
     },
 };
 
-use crate::{Fault, Layer, Result};
+use crate::{Layer, Result};
 
 mod client;
 mod pem;
 mod server;
+mod words;
 
 pub use client::{Client, ClientConfig, Trust};
 pub use server::{Server, ServerConfig};
+pub use words::Failed;
 
 /// The longest record there may be, with its header: what a connection keeps at most of one that is
 /// not whole yet.
@@ -250,7 +252,7 @@ pub fn fingerprint(certificate: &[u8]) -> [u8; 32] {
 impl Layer for Tls {
     fn start(&mut self, wire: &mut Vec<u8>) -> Result {
         let mut heard = Heard { plain: &mut Vec::new(), answer: wire, spoken: 0, over: false };
-        self.side.hear(&mut [], &mut heard).map(drop).map_err(Fault::from)
+        Ok(self.side.hear(&mut [], &mut heard).map(drop).map_err(Failed)?)
     }
 
     fn receive(&mut self, wire: &mut [u8], plain: &mut Vec<u8>, answer: &mut Vec<u8>) -> Result {
@@ -361,7 +363,7 @@ impl Tls {
     ) -> Result<usize> {
         let before = plain.len();
         let mut heard = Heard { plain, answer, spoken: 0, over: false };
-        let used = self.side.hear(wire, &mut heard).map_err(|e| self.blame(e))?;
+        let used = self.side.hear(wire, &mut heard).map_err(Failed)?;
         self.over |= heard.over;
         if self.ready {
             let silent = records.saturating_sub(heard.spoken) as u32;
@@ -375,16 +377,6 @@ impl Tls {
             self.server_name = name;
         }
         Ok(used)
-    }
-
-    fn blame(&self, e: Error) -> Fault {
-        let is_first = self.state().protocol_version().is_none();
-        match e {
-            Error::InvalidMessage(InvalidMessage::InvalidContentType) if is_first => {
-                "what came is not TLS".into()
-            }
-            e => e.into(),
-        }
     }
 }
 
@@ -479,7 +471,7 @@ fn hear<R: Records>(conn: &mut R, wire: &mut [u8], heard: &mut Heard<'_>) -> Res
 /// `kept` is what rustls has seen of a message that is not whole.
 fn say<R: Records>(conn: &mut R, what: Say<'_>, kept: &mut [u8], wire: &mut Vec<u8>) -> Result {
     loop {
-        match conn.process(kept).state? {
+        match conn.process(kept).state.map_err(Failed)? {
             ConnectionState::EncodeTlsData(mut data) => {
                 append(wire, 0, |room| data.encode(room).map_err(short_for_encoding))?;
             }

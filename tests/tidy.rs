@@ -12,7 +12,8 @@ use std::{
 const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("addr", &["logging"]),
     ("buf", &[]),
-    ("client", &[]),
+    ("client", &["layer"]),
+    ("client/sealed", &["layer"]),
     ("codec", &[]),
     ("hot", &[]),
     ("layer", &["addr"]),
@@ -20,9 +21,10 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("net", &["addr"]),
     ("timers", &[]),
     ("tls", &["layer"]),
-    ("tls/client", &["layer"]),
+    ("tls/client", &[]),
     ("tls/pem", &[]),
     ("tls/server", &["layer"]),
+    ("tls/words", &[]),
     ("trace", &[]),
     ("trace/delays", &["trace"]),
     ("weights", &[]),
@@ -71,7 +73,7 @@ const ABSENT: &[(&str, &str)] = &[
     ("socket2", "src/net/os.rs src/net/os/unix.rs"),
     ("rustix", "src/net/os.rs src/net/os/unix.rs"),
     ("nix", "src/net/os.rs"),
-    ("rustls", "src/tls.rs src/tls/client.rs src/tls/pem.rs src/tls/server.rs"),
+    ("rustls", "src/tls.rs src/tls/client.rs src/tls/pem.rs src/tls/server.rs src/tls/words.rs"),
     // The blocking client has no loop, and so no loop's time.
     ("Instant::now", "src/net/os.rs src/client.rs"),
     // Somebody can set them.

@@ -14,6 +14,7 @@ use log::LevelFilter;
 use super::{
     address,
     load::options::LoadArgs,
+    tls::{ClientTls, ServerTls},
     units::{Count, Maybe, Size, Span, size_within, span_within},
 };
 
@@ -57,8 +58,8 @@ Sizes: 65536, 64KiB, 1M, 100k; k and M are 1000s, Ki and Mi are 1024s.
 Durations: 500ms, 30s, 2m, 1h30m; `off` where a deadline may be missing.
 
 Signals: SIGTERM or Ctrl-C stops in good order, a second one at once; SIGUSR1 prints the totals;
-SIGUSR2 writes the trace, if there is one. SIGHUP does nothing, so a server goes on when its
-terminal is closed.
+SIGUSR2 writes the trace, if there is one; SIGHUP loads the files of TLS again, and changes nothing
+else, so a server goes on when its terminal is closed.
 
 Examples:
   charkh serve                                   greet, at localhost:12345
@@ -67,9 +68,11 @@ Examples:
   charkh serve --protocol echo --stats 1s        with a line of numbers every second
   charkh serve --proxy-protocol --proxy-from 10.0.0.0/8 0.0.0.0:7000
                                                  behind a balancer that names its clients
+  charkh serve tls:7443 --tls-self-signed        the same, encrypted; beside 7000 if that is named too
   charkh serve --trace trace.json                what the loop did last, for ui.perfetto.dev")]
 pub(crate) struct ServeArgs {
-    /// Where to listen: host:port, [v6]:port, or a port of localhost; port 0 takes a free one.
+    /// Where to listen: host:port, [v6]:port, or a port of localhost, each with tls: in front of it
+    /// if TLS is spoken there; port 0 takes a free one.
     #[arg(value_name = "ADDRESS", default_value = address::DEFAULT)]
     pub(crate) addresses: Vec<String>,
     /// What to say: greet answers `Hello Client!`, echo sends back what comes, discard answers
@@ -84,6 +87,8 @@ pub(crate) struct ServeArgs {
     buffers: Buffers,
     #[command(flatten)]
     deadlines: Deadlines,
+    #[command(flatten)]
+    pub(crate) tls: ServerTls,
     #[command(flatten)]
     sockets: Sockets,
     #[command(flatten)]
@@ -405,17 +410,18 @@ Examples:
   charkh send --to localhost:7000                   talk, line by line; Ctrl-D ends it
   charkh send --to 7000 --raw < file > copy         through an echo server and back
   charkh send --proxy-header v1 --proxy-client 192.0.2.7:5000 \"Hello Server!\"
-                                                    as a balancer would for that client")]
+                                                    as a balancer would for that client
+  charkh send --to tls:example.org:7443 \"Hello!\"   encrypted, to a server that can prove who it is")]
 pub(crate) struct SendArgs {
     /// What to send; without it, standard input.
     pub(crate) message: Option<OsString>,
-    /// The server: host:port, [v6]:port, or a port of localhost.
+    /// The server: host:port, [v6]:port, or a port of localhost; with tls: in front of it for TLS.
     #[arg(long, short = 'a', value_name = "ADDRESS", default_value = address::DEFAULT)]
     pub(crate) to: String,
     /// Write exactly the bytes that come, and nothing else.
     #[arg(long)]
     pub(crate) raw: bool,
-    /// How long to wait for a connection.
+    /// How long to wait for a connection, and for the handshake of TLS.
     #[arg(long, value_name = "TIME|off", default_value_t = maybe(Timeouts::default().connect))]
     connect_timeout: Maybe<Span>,
     /// How long the server may be silent once all is sent, or take nothing while there is more.
@@ -428,6 +434,8 @@ pub(crate) struct SendArgs {
     /// Whom the header names, as address:port [default: this end of the connection].
     #[arg(long, value_name = "CLIENT", requires = "proxy_header")]
     pub(crate) proxy_client: Option<SocketAddr>,
+    #[command(flatten)]
+    pub(crate) tls: ClientTls,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]

@@ -14,7 +14,6 @@ use rustls::{
 };
 
 use super::{CHAIN_MAX, Side, Tls, pem};
-use crate::Layer;
 
 /// What a [`Client`] is made of. Files are given as their contents, PEM.
 #[derive(Clone)]
@@ -126,12 +125,13 @@ impl Client {
     }
 
     /// The layer of one connection, for
-    /// [`Hub::connect_through`](crate::Hub::connect_through): to the server of this name, which its
-    /// certificate must show, or to one of this IP address.
+    /// [`Hub::connect_through`](crate::Hub::connect_through), or for the blocking
+    /// [`client`](crate::client): to the server of this name, which its certificate must show, or to
+    /// one of this IP address.
     ///
     /// # Errors
     /// `InvalidInput`, if it is neither a name nor an address.
-    pub fn layer(&self, name: &str) -> io::Result<Box<dyn Layer>> {
+    pub fn layer(&self, name: &str) -> io::Result<Box<Tls>> {
         let name = ServerName::try_from(name.to_owned())
             .map_err(|_| pem::wrong(format!("{name:?} is neither a host's name nor an address")))?;
         let conn = UnbufferedClientConnection::new(self.0.clone(), name)

@@ -93,6 +93,11 @@ impl Server {
         Ok(Box::new(Tls::new(Side::Server(conn), base.kept_max, Some(asked_for))))
     }
 
+    /// The certificate that is shown, DER.
+    pub fn certificate(&self) -> Vec<u8> {
+        self.base().identity.cert.first().map_or(Vec::new(), |cert| cert.to_vec())
+    }
+
     /// SHA-256 of the certificate that is shown.
     pub fn fingerprint(&self) -> [u8; 32] {
         self.base().identity.cert.first().map_or([0; 32], |cert| super::fingerprint(cert))
