@@ -586,7 +586,9 @@ mod tests {
         assert_eq!(reads(&v2([0x21, 0x12], &field(sum))), wrong);
         assert_eq!(reads(&v2([0x20, 0x11], &field(sum))), wrong);
         let malformed = Err("a PROXY header with a malformed checksum".to_string());
-        assert_eq!(reads(&v2([0x21, 0x00], &[3, 0, 3, 0, 0, 0])), malformed);
+        for field in [&[3, 0, 3, 0, 0, 0][..], &[3, 0, 5, 0, 0, 0, 0, 0]] {
+            assert_eq!(reads(&v2([0x21, 0x00], field)), malformed);
+        }
         assert_eq!(
             reads(&v2([0x21, 0x11], &[field(sum), field(sum)[12..].into()].concat())),
             malformed
@@ -617,8 +619,10 @@ mod tests {
         let all: TrustedProxies =
             ["0.0.0.0/0", "::1"].map(|text| text.parse().unwrap()).into_iter().collect();
         assert!(all.contains([8, 8, 8, 8].into()) && !all.contains("::2".parse().unwrap()));
-        let says = all.accept("[::2]:7".parse().unwrap()).unwrap_err().to_string();
-        assert_eq!(says, "it is not a trusted proxy");
+        for stranger in ["[::2]:7", "11.0.0.1:7"] {
+            let says = trusted.accept(stranger.parse().unwrap()).unwrap_err().to_string();
+            assert_eq!(says, "it is not a trusted proxy");
+        }
     }
 
     #[test]
