@@ -12,7 +12,7 @@ use std::{
 const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("addr", &["logging"]),
     ("buf", &[]),
-    ("client", &[]),
+    ("client", &["addr"]),
     ("codec", &[]),
     ("hot", &[]),
     ("layer", &["addr"]),

@@ -1,25 +1,19 @@
 //! `charkh send`.
 use std::io::{self, Cursor, ErrorKind, IsTerminal, Read, StdoutLock, Write};
 
-use charkh::client::Client;
+use charkh::client::{Client, Timeouts};
 
 use super::{
-    address::Address,
+    address::Endpoint,
     args::SendArgs,
     text::Text,
-    units::{Maybe, Span, reason},
+    units::{self, Maybe, Span, reason},
 };
 
 pub(crate) fn run(args: &SendArgs) -> Result<(), String> {
-    let address: Address = args.to.parse()?;
+    let address: Endpoint = args.to.parse()?;
     let timeouts = args.timeouts();
-    let client = Client::connect(&address.resolve()?[..], &timeouts).map_err(|e| {
-        let limit = Maybe(timeouts.connect.map(Span));
-        match e.kind() {
-            ErrorKind::TimedOut => format!("cannot connect to {address}: no answer for {limit}"),
-            _ => format!("cannot connect to {address}: {}", reason(&e)),
-        }
-    })?;
+    let client = connect(&address, &timeouts)?;
 
     let mut shown = Shown::new(args);
     let show = |piece: &[u8]| shown.show(piece);
@@ -44,6 +38,24 @@ pub(crate) fn run(args: &SendArgs) -> Result<(), String> {
         true => Err("the server closed without an answer".into()),
         false => Ok(()),
     }
+}
+
+fn connect(to: &Endpoint, timeouts: &Timeouts) -> Result<Client, String> {
+    let (connected, reason): (_, fn(&io::Error) -> String) = match to {
+        Endpoint::Tcp(address) => (Client::connect(&address.resolve()?[..], timeouts), reason),
+        #[cfg(unix)]
+        Endpoint::Unix(path) => {
+            (Client::connect_unix(&Endpoint::unix(path), timeouts), units::unix_reason)
+        }
+        _ => return Err(format!("cannot connect to {to}: this is not spoken yet")),
+    };
+    connected.map_err(|e| match e.kind() {
+        ErrorKind::TimedOut => {
+            let limit = Maybe(timeouts.connect.map(Span));
+            format!("cannot connect to {to}: no answer for {limit}")
+        }
+        _ => format!("cannot connect to {to}: {}", reason(&e)),
+    })
 }
 
 /// Standard input, with errors that say so.

@@ -16,7 +16,7 @@ use super::{
     report::{self, Report},
     signals::{Signals, Wish},
     trace::TraceFile,
-    units::{Span, reason},
+    units::{Span, reason, words},
 };
 
 pub(crate) fn run(args: &ServeArgs) -> Result<(), String> {
@@ -43,8 +43,9 @@ fn serve<P: Protocol>(args: &ServeArgs, protocol: P) -> Result<(), String> {
     let signals = Signals::watch(&mut net).map_err(cannot_start)?;
     let mut reactor = Reactor::with(protocol, net, config).map_err(|e| in_options(&e))?;
     for listening in listen(&mut reactor, &args.addresses)? {
-        info!("listening on tcp {}", listening.addr);
-        out.line(format!("listening on tcp {}", listening.addr));
+        let kind = if listening.addr.ip().is_some() { "tcp " } else { "" };
+        info!("listening on {kind}{}", listening.addr);
+        out.line(format!("listening on {kind}{}", listening.addr));
     }
     let began = reactor.net().now();
     let interval = args.reports.stats.map(|Span(interval)| interval);
@@ -109,14 +110,21 @@ fn listen<P: Protocol>(
         let endpoint: Endpoint = text.parse()?;
         let addrs = match &endpoint {
             Endpoint::Tcp(address) => address.resolve()?,
+            Endpoint::Unix(_) => Vec::new(),
             _ => return Err(format!("cannot listen on {endpoint}: this is not served yet")),
         };
         found.push((endpoint, addrs));
     }
     let mut all = Vec::new();
     for (endpoint, addrs) in found {
-        let listening = reactor.listen_all(&addrs[..]);
-        let failed = |e| format!("cannot listen on {endpoint}: {}", reason(&e));
+        let listening = match &endpoint {
+            Endpoint::Unix(path) => {
+                let listening = reactor.listen_at(Endpoint::unix(path));
+                listening.map(|one| vec![one]).map_err(|e| words(&e))
+            }
+            _ => reactor.listen_all(&addrs[..]).map_err(|e| reason(&e)),
+        };
+        let failed = |why| format!("cannot listen on {endpoint}: {why}");
         all.extend(listening.map_err(failed)?);
     }
     Ok(all)
