@@ -12,8 +12,7 @@ use std::{
 const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("addr", &["logging"]),
     ("buf", &[]),
-    ("client", &["layer"]),
-    ("client/sealed", &["layer"]),
+    ("client", &["addr", "layer"]),
     ("codec", &[]),
     ("hot", &[]),
     ("layer", &["addr"]),

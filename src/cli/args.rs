@@ -65,14 +65,17 @@ Examples:
   charkh serve                                   greet, at localhost:12345
   charkh serve --protocol echo 7000              echo, at localhost:7000
   charkh serve --protocol chat 0.0.0.0:7000 --idle 10m --max-per-ip 20
+  charkh serve unix:/run/greet.sock --unix-mode 660
+                                                 for users of this machine, and of one group
   charkh serve --protocol echo --stats 1s        with a line of numbers every second
   charkh serve --proxy-protocol --proxy-from 10.0.0.0/8 0.0.0.0:7000
                                                  behind a balancer that names its clients
   charkh serve tls:7443 --tls-self-signed        the same, encrypted; beside 7000 if that is named too
   charkh serve --trace trace.json                what the loop did last, for ui.perfetto.dev")]
 pub(crate) struct ServeArgs {
-    /// Where to listen: host:port, [v6]:port, or a port of localhost, each with tls: in front of it
-    /// if TLS is spoken there; port 0 takes a free one.
+    /// Where to listen: host:port, [v6]:port, or a port of localhost, where 0 takes a free one, each
+    /// with tls: in front of it if TLS is spoken there; or unix:path, and unix:@name for a name
+    /// without a file (Linux).
     #[arg(value_name = "ADDRESS", default_value = address::DEFAULT)]
     pub(crate) addresses: Vec<String>,
     /// What to say: greet answers `Hello Client!`, echo sends back what comes, discard answers
@@ -243,6 +246,13 @@ fn keepalive(text: &str) -> Result<Maybe<Span>, String> {
     }
 }
 
+fn unix_mode(text: &str) -> Result<u32, String> {
+    match u32::from_str_radix(text, 8) {
+        Ok(mode @ 0..=0o777) if text.chars().all(|c| c.is_digit(8)) => Ok(mode),
+        _ => Err("it must be octal, from 0 to 777".into()),
+    }
+}
+
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "Sockets")]
 struct Sockets {
@@ -255,6 +265,10 @@ struct Sockets {
     /// Let [::] take IPv6 alone, and not IPv4 too.
     #[arg(long)]
     only_v6: bool,
+    /// Permission bits of the files of unix sockets: who may connect, such as 660 for the owner and
+    /// the group [default: what the umask leaves].
+    #[arg(long, value_name = "OCTAL", value_parser = unix_mode)]
+    unix_mode: Option<u32>,
     /// Let small answers leave at once.
     #[arg(long, value_name = "BOOL", action = ArgAction::Set,
         default_value_t = usual().sockets.nodelay)]
@@ -389,7 +403,7 @@ impl ServeArgs {
                 backlog: sockets.backlog.0,
                 reuse_port: sockets.reuse_port,
                 only_v6: sockets.only_v6,
-                unix_mode: None,
+                unix_mode: sockets.unix_mode,
                 nodelay: sockets.no_delay,
                 keepalive: when(sockets.keepalive),
                 recv_buffer: sockets.recv_buffer.map(|Size(size)| size),
@@ -411,11 +425,13 @@ Examples:
   charkh send --to 7000 --raw < file > copy         through an echo server and back
   charkh send --proxy-header v1 --proxy-client 192.0.2.7:5000 \"Hello Server!\"
                                                     as a balancer would for that client
-  charkh send --to tls:example.org:7443 \"Hello!\"   encrypted, to a server that can prove who it is")]
+  charkh send --to tls:example.org:7443 \"Hello!\"   encrypted, to a server that can prove who it is
+  charkh send --to unix:/run/greet.sock hello       to a server of this machine")]
 pub(crate) struct SendArgs {
     /// What to send; without it, standard input.
     pub(crate) message: Option<OsString>,
-    /// The server: host:port, [v6]:port, or a port of localhost; with tls: in front of it for TLS.
+    /// The server: host:port, [v6]:port, a port of localhost, or unix:path; with tls: in front of it
+    /// for TLS.
     #[arg(long, short = 'a', value_name = "ADDRESS", default_value = address::DEFAULT)]
     pub(crate) to: String,
     /// Write exactly the bytes that come, and nothing else.
@@ -489,7 +505,7 @@ mod tests {
               --timers-per-turn 8 --input-max 9 --output-max 12 --output-high 11 --output-low 10 \
               --memory-max 13 --idle 14s --first-byte 15s --write-stall off --lifetime 16s \
               --connect-timeout off --linger 17s --linger-bytes 18 --grace 19s --slow-turn 20s \
-              --backlog 21 --reuse-port --only-v6 --no-delay false --keepalive 22s \
+              --backlog 21 --reuse-port --only-v6 --unix-mode 600 --no-delay false --keepalive 22s \
               --recv-buffer 23 --send-buffer 24 --unsent-max 25 --trace file --trace-records 26"
                 .split_whitespace()
                 .collect::<Vec<_>>(),

@@ -11,7 +11,7 @@ use super::{
     args::SendArgs,
     text::Text,
     tls::{self, ServerIs},
-    units::{Maybe, Span, reason},
+    units::{self, Maybe, Span, reason},
 };
 
 pub(crate) fn run(args: &SendArgs) -> Result<(), String> {
@@ -58,12 +58,18 @@ fn connect(
     server: Option<&ServerIs>,
     timeouts: &Timeouts,
 ) -> Result<Client, String> {
-    let addrs = match endpoint {
-        Endpoint::Tcp(address) | Endpoint::Tls(address) => address.resolve()?,
+    let layer = server.map(ServerIs::layer).transpose()?;
+    let (connected, reason): (_, fn(&io::Error) -> String) = match endpoint {
+        Endpoint::Tcp(address) | Endpoint::Tls(address) => {
+            (Client::connect(&address.resolve()?[..], timeouts), reason)
+        }
+        #[cfg(unix)]
+        Endpoint::Unix(path) => {
+            (Client::connect_unix(&Endpoint::unix(path), timeouts), units::unix_reason)
+        }
         _ => return Err(format!("cannot connect to {endpoint}: this is not spoken yet")),
     };
-    let layer = server.map(ServerIs::layer).transpose()?;
-    let connected = Client::connect(&addrs[..], timeouts).and_then(|mut client| {
+    let connected = connected.and_then(|mut client| {
         send_header(args, &mut client)?;
         match layer {
             Some(layer) => client.through(layer, timeouts),

@@ -19,7 +19,7 @@ use super::{
     signals::{Signals, Wish},
     tls::Shown,
     trace::TraceFile,
-    units::{Span, reason},
+    units::{Span, reason, words},
 };
 
 pub(crate) fn run(args: &ServeArgs) -> Result<(), String> {
@@ -49,8 +49,8 @@ fn serve<P: Protocol>(args: &ServeArgs, protocol: P) -> Result<(), String> {
     let signals = Signals::watch(&mut net).map_err(cannot_start)?;
     let mut reactor = Reactor::with(protocol, net, config).map_err(|e| in_options(&e))?;
     for (kind, listening) in listen(&mut reactor, &endpoints, args.proxies()?, tls.as_ref())? {
-        info!("listening on {kind} {}", listening.addr);
-        out.line(format!("listening on {kind} {}", listening.addr));
+        info!("listening on {kind}{}", listening.addr);
+        out.line(format!("listening on {kind}{}", listening.addr));
     }
     if let Some(tls) = &tls {
         tls.tell();
@@ -126,18 +126,31 @@ fn listen<P: Protocol>(
     for endpoint in endpoints {
         let addrs = match endpoint {
             Endpoint::Tcp(address) | Endpoint::Tls(address) => address.resolve()?,
+            Endpoint::Unix(_) => Vec::new(),
             _ => return Err(format!("cannot listen on {endpoint}: this is not served yet")),
         };
         found.push((endpoint, addrs));
     }
     let mut all = Vec::new();
     for (endpoint, addrs) in found {
-        let listening = reactor.listen_all(&addrs[..]);
-        let failed = |e| format!("cannot listen on {endpoint}: {}", reason(&e));
+        let listening = match endpoint {
+            Endpoint::Unix(path) => {
+                let listening = reactor.listen_at(Endpoint::unix(path));
+                listening.map(|one| vec![one]).map_err(|e| words(&e))
+            }
+            _ => reactor.listen_all(&addrs[..]).map_err(|e| reason(&e)),
+        };
+        let failed = |why| format!("cannot listen on {endpoint}: {why}");
         for listening in listening.map_err(failed)? {
-            let server = tls.filter(|_| matches!(endpoint, Endpoint::Tls(_))).map(Shown::server);
-            let kind = if server.is_some() { "tls" } else { "tcp" };
-            put_layer(reactor, listening.id, proxies.clone(), server);
+            let kind = match endpoint {
+                Endpoint::Tls(_) => "tls ",
+                Endpoint::Unix(_) => "", // its address says so
+                _ => "tcp ",
+            };
+            if !matches!(endpoint, Endpoint::Unix(_)) {
+                let tls = tls.filter(|_| matches!(endpoint, Endpoint::Tls(_))).map(Shown::server);
+                put_layer(reactor, listening.id, proxies.clone(), tls);
+            }
             all.push((kind, listening));
         }
     }
