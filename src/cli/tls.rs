@@ -92,7 +92,7 @@ impl Shown {
                     .into());
             }
         };
-        let alpn = args.tls_alpn.iter().map(|name| name.clone().into_bytes()).collect();
+        let alpn: Vec<_> = args.tls_alpn.iter().map(|name| name.clone().into_bytes()).collect();
         let client_ca = args.tls_client_ca.clone();
         let config = read(&source, client_ca.as_deref(), &alpn)?;
         let server = tls::Server::new(&config).map_err(|e| {

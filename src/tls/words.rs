@@ -202,7 +202,7 @@ mod tests {
     #[test]
     fn times_are_told_in_the_unit_that_fits() {
         let at = |secs| UnixTime::since_unix_epoch(Duration::from_secs(secs));
-        let expired = |secs| {
+        let expired = |secs: u64| {
             says(CertificateError::ExpiredContext {
                 time: at(1_000_000 + secs),
                 not_after: at(1_000_000),
