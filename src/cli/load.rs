@@ -21,6 +21,7 @@ mod reply;
 mod results;
 mod run;
 mod search;
+mod secured;
 mod show;
 mod sources;
 mod spec;
@@ -36,8 +37,11 @@ use std::{
     time::Duration,
 };
 
+use charkh::client::{Client, Timeouts};
+
 use super::{
-    address::Address,
+    address::{Address, Endpoint},
+    tls::explain,
     units::{Count, Size, Span, reason},
 };
 use machine::Machine;
@@ -71,7 +75,11 @@ pub(crate) fn run(args: &LoadArgs) -> Result<u8, String> {
     }
     args.reports.files.try_out()?;
     let text = args.address.as_deref().unwrap_or_default();
-    let address: Address = text.parse()?;
+    let endpoint = args.tls.applied(text.parse()?);
+    let address = match &endpoint {
+        Endpoint::Tcp(address) | Endpoint::Tls(address) => address,
+        _ => return Err(format!("cannot load {endpoint}: this is not spoken yet")),
+    };
     let mut addrs = address.resolve()?;
     if let Some(sources) = &args.shape.source {
         let used = sources.len().min(args.shape.connections.0.into());
@@ -85,12 +93,17 @@ pub(crate) fn run(args: &LoadArgs) -> Result<u8, String> {
         }
         addrs.retain(|addr| fits(addr).is_ok());
     }
-    let mut spec = spec(args, &addrs, &address)?;
+    let mut spec = spec(args, &addrs, address)?;
+    spec.tls = args.tls.to(&endpoint, args.shape.resume)?;
+    if args.shape.resume && spec.tls.is_none() {
+        return Err("--resume is for TLS: add --tls".into());
+    }
+    let target = endpoint.to_string();
     let plan = plan::plan(&wanted(&spec, args), &Machine::read())?;
     match reach(&addrs, &spec) {
         Ok(target) => spec.target = target,
         Err(why) => {
-            eprint(&format!("cannot connect to {address}: {why}"));
+            eprint(&format!("cannot connect to {target}: {why}"));
             return Ok(TARGET_FAILED);
         }
     }
@@ -102,8 +115,8 @@ pub(crate) fn run(args: &LoadArgs) -> Result<u8, String> {
     let interval = (!args.reports.quiet).then_some(args.reports.interval.0);
     let mut live = Live::new(stops, interval);
     let results = match args.shape.find_max {
-        None => run::run(spec, &address.to_string(), commands(), &mut live)?,
-        Some(promise) => match find_max(&spec, &address, promise, &mut live) {
+        None => run::run(spec, &target, commands(), &mut live)?,
+        Some(promise) => match find_max(&spec, &target, promise, &mut live) {
             Ok(Some(results)) => results,
             Err(why) => {
                 live.end();
@@ -111,7 +124,7 @@ pub(crate) fn run(args: &LoadArgs) -> Result<u8, String> {
             }
             Ok(None) => {
                 live.end();
-                eprint(&format!("{address} keeps {promise} at no rate at all"));
+                eprint(&format!("{target} keeps {promise} at no rate at all"));
                 return Ok(TARGET_FAILED);
             }
         },
@@ -181,6 +194,7 @@ fn spec(args: &LoadArgs, addrs: &[SocketAddr], address: &Address) -> Result<Spec
     let reply = args.messages.reply.clone().for_message(message.bytes(0, 0));
     Ok(Spec {
         target,
+        tls: None,
         sources: shape.source.clone(),
         connections,
         threads: shape.threads.min(connections),
@@ -188,6 +202,7 @@ fn spec(args: &LoadArgs, addrs: &[SocketAddr], address: &Address) -> Result<Spec
         connecting_max: shape.connecting.0,
         pace,
         depth: shape.depth,
+        per_connection: shape.per_connection.map(|Count(replies)| replies),
         warmup: shape.warmup(),
         duration: shape.duration(),
         requests: shape.requests,
@@ -221,6 +236,7 @@ fn wanted(spec: &Spec, args: &LoadArgs) -> Wanted {
     Wanted {
         target: spec.target.ip(),
         target_is_local: machine::is_local(spec.target.ip()),
+        secured: spec.tls.is_some(),
         connections: spec.connections.into(),
         sources: spec.sources.as_ref().map_or(1, Sources::len),
         threads: spec.threads.into(),
@@ -251,13 +267,19 @@ fn lasts(spec: &Spec, args: &LoadArgs) -> String {
     }
 }
 
-/// The first address of the target that takes a connection.
+/// The first address of the target that takes a connection, and shakes hands if it must.
 fn reach(addrs: &[SocketAddr], spec: &Spec) -> Result<SocketAddr, String> {
+    let timeouts = Timeouts { connect: Some(spec.timeout), silence: Some(spec.timeout) };
     let mut why = "it has no address".to_string();
     for &addr in addrs {
-        match TcpStream::connect_timeout(&addr, spec.timeout) {
-            Ok(_) => return Ok(addr),
-            Err(e) => why = reason(&e),
+        let reached = match &spec.tls {
+            None => TcpStream::connect_timeout(&addr, spec.timeout).map(drop),
+            Some(server) => Client::connect_through(addr, server.layer()?, &timeouts)
+                .and_then(|mut client| client.finish()),
+        };
+        match reached {
+            Ok(()) => return Ok(addr),
+            Err(e) => why = format!("{}{}", reason(&e), explain(&e)),
         }
     }
     Err(why)
@@ -266,13 +288,13 @@ fn reach(addrs: &[SocketAddr], spec: &Spec) -> Result<SocketAddr, String> {
 /// Trials until the edge is known. `None`: the promise is kept at no rate.
 fn find_max(
     spec: &Spec,
-    address: &Address,
+    target: &str,
     promise: Promise,
     live: &mut Live,
 ) -> Result<Option<Results>, String> {
     let once = |spec: Spec, live: &mut Live| -> Result<Results, String> {
         live.again();
-        run::run(spec, &address.to_string(), commands(), live)
+        run::run(spec, target, commands(), live)
     };
     let closed = Spec { pace: Pace::Closed, duration: Some(GUESS), ..spec.clone() };
     let first = once(closed, live)?;
