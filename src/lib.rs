@@ -43,8 +43,8 @@
 //! - `signals`: [`net::Os`] can watch signals, as events of the loop.
 //! - `sim`: `net::sim`, worlds made of seeds, without sockets, to test protocols in; its page
 //!   begins with an example.
-//! - `tls`: [`tls`], TLS by rustls, for both sides. `system-roots`: what it believes may be what the
-//!   system trusts.
+//! - `tls`: [`tls`], TLS by rustls, for both sides. `system-roots`: it may believe what the system
+//!   trusts.
 #![cfg_attr(docsrs, feature(doc_cfg))]
 #![warn(clippy::unwrap_used, clippy::expect_used)]
 

@@ -36,10 +36,10 @@
 //!
 //! # What a connection costs
 //! An idle one keeps no buffer of ours: what was decrypted is with the protocol at once, and
-//! nothing of it is ever left here. What rustls keeps for each is written in `docs/tls.md`. A record
-//! whose rest has not come is kept, at most [`RECORD_MAX`] bytes of it; a handshake message that was
-//! cut into several records is kept as a whole, up to as much from a client, or [`CHAIN_MAX`] where
-//! a certificate chain is waited for.
+//! nothing of it is ever left here. What rustls keeps for each is written in `docs/tls.md`. A
+//! record whose rest has not come is kept, at most [`RECORD_MAX`] bytes of it; a handshake message
+//! that was cut into several records is kept as a whole, up to as much from a client, or
+//! [`CHAIN_MAX`] where a certificate chain may come.
 //!
 //! # How it ends
 //! The peer's `close_notify` is its end ([`eof`](crate::Protocol::eof)); ours goes out before our
@@ -140,6 +140,9 @@ trait Records {
     type Data;
 
     fn process<'c, 'w>(&'c mut self, wire: &'w mut [u8]) -> UnbufferedStatus<'c, 'w, Self::Data>;
+
+    /// Something waits to be encoded.
+    fn has_words(&self) -> bool;
 }
 
 impl Records for UnbufferedConnectionCommon<ClientConnectionData> {
@@ -148,6 +151,10 @@ impl Records for UnbufferedConnectionCommon<ClientConnectionData> {
     fn process<'c, 'w>(&'c mut self, wire: &'w mut [u8]) -> UnbufferedStatus<'c, 'w, Self::Data> {
         self.process_tls_records(wire)
     }
+
+    fn has_words(&self) -> bool {
+        CommonState::wants_write(self)
+    }
 }
 
 impl Records for UnbufferedConnectionCommon<ServerConnectionData> {
@@ -155,6 +162,10 @@ impl Records for UnbufferedConnectionCommon<ServerConnectionData> {
 
     fn process<'c, 'w>(&'c mut self, wire: &'w mut [u8]) -> UnbufferedStatus<'c, 'w, Self::Data> {
         self.process_tls_records(wire)
+    }
+
+    fn has_words(&self) -> bool {
+        CommonState::wants_write(self)
     }
 }
 
@@ -259,15 +270,14 @@ impl Layer for Tls {
         if self.failed {
             return Err("the TLS connection has failed".into());
         }
+        let before = answer.len();
         let result = self.take(wire, plain, answer);
-        if result.is_err() {
-            self.failed = true;
-        }
+        self.failed = result.is_err();
         if self.failed || self.over {
             (self.kept, self.whole) = (Vec::new(), 0);
         }
         if self.finished {
-            answer.clear(); // nothing follows `close_notify`
+            answer.truncate(before); // nothing follows `close_notify`
         }
         result
     }
@@ -309,14 +319,14 @@ impl Layer for Tls {
 }
 
 impl Tls {
-    /// Whole records are dealt with where they lie. The part of one goes to `kept`, and so do
-    /// records that are a part of a handshake message; from there on each is added as it gets whole.
+    /// Whole records are dealt with where they lie. The part of one goes to `kept`, and so do those
+    /// that are a part of a handshake message; from there on each is added as it gets whole.
     fn take(&mut self, mut wire: &mut [u8], plain: &mut Vec<u8>, answer: &mut Vec<u8>) -> Result {
         while !wire.is_empty() && !self.over {
             if self.kept.is_empty() {
                 let (size, records) = whole_records(wire);
-                // Of a part rustls reads the header, if that is whole: it may be no record at all.
-                let (now, rest) = wire.split_at_mut(if records == 0 { wire.len() } else { size });
+                let at_once = if records < RECORDS_AT_ONCE { wire.len() } else { size };
+                let (now, rest) = wire.split_at_mut(at_once);
                 let used = self.deal(now, records, plain, answer)?;
                 self.kept.extend_from_slice(&now[used..]);
                 self.whole = size.saturating_sub(used);
@@ -324,7 +334,7 @@ impl Tls {
             } else {
                 let missing = missing(&self.kept[self.whole..]);
                 let (now, rest) = wire.split_at_mut(missing.min(wire.len()));
-                self.kept.extend_from_slice(now);
+                self.keep(now, missing);
                 wire = rest;
                 if now.len() == missing {
                     self.take_kept(plain, answer)?;
@@ -335,6 +345,17 @@ impl Tls {
             }
         }
         Ok(())
+    }
+
+    /// Storage follows what came, at most twice as much, and never beyond the end of a record, or
+    /// of what may be kept of a message.
+    fn keep(&mut self, part: &[u8], missing: usize) {
+        let len = self.kept.len();
+        if len + part.len() > self.kept.capacity() {
+            let most = if self.whole == 0 { missing } else { self.kept_max.saturating_sub(len) };
+            self.kept.reserve_exact(len.min(most).max(part.len()));
+        }
+        self.kept.extend_from_slice(part);
     }
 
     /// A record in `kept`, or its header, is whole.
@@ -420,22 +441,13 @@ impl Side {
     }
 }
 
-/// Until rustls wants more than there is. Nothing that was decrypted stays behind. After an error,
-/// the answer ends with the alert about it.
+/// Until rustls wants more than there is. Nothing that was decrypted stays behind. Returns how many
+/// bytes are done with. After an error the answer ends with the alert about it.
 fn hear<R: Records>(conn: &mut R, wire: &mut [u8], heard: &mut Heard<'_>) -> Result<usize, Error> {
-    let (mut used, mut failed) = (0, None);
+    let mut used = 0;
     loop {
         let UnbufferedStatus { mut discard, state, .. } = conn.process(&mut wire[used..]);
         let goes_on = match state {
-            Ok(ConnectionState::EncodeTlsData(mut data)) => {
-                append(heard.answer, 0, |room| data.encode(room).map_err(short_for_encoding))?;
-                true
-            }
-            _ if failed.is_some() => false,
-            Ok(ConnectionState::TransmitTlsData(data)) => {
-                data.done();
-                true
-            }
             Ok(ConnectionState::ReadTraffic(mut traffic)) => {
                 while let Some(record) = traffic.next_record() {
                     let record = record?;
@@ -443,6 +455,14 @@ fn hear<R: Records>(conn: &mut R, wire: &mut [u8], heard: &mut Heard<'_>) -> Res
                     heard.spoken += 1;
                     discard += record.discard;
                 }
+                true
+            }
+            Ok(ConnectionState::EncodeTlsData(mut data)) => {
+                append(heard.answer, 0, |room| data.encode(room).map_err(short_for_encoding))?;
+                true
+            }
+            Ok(ConnectionState::TransmitTlsData(data)) => {
+                data.done();
                 true
             }
             Ok(ConnectionState::PeerClosed) => {
@@ -457,15 +477,23 @@ fn hear<R: Records>(conn: &mut R, wire: &mut [u8], heard: &mut Heard<'_>) -> Res
             // Early data, which is not allowed.
             Ok(_) => return Err(Error::General("TLS has come to where it cannot be".into())),
             Err(e) => {
-                failed = Some(e);
-                true
+                last_words(conn, &mut wire[used..], heard.answer);
+                return Err(e);
             }
         };
         used = (used + discard).min(wire.len());
         if !goes_on {
-            return failed.map_or(Ok(used), Err);
+            return Ok(used);
         }
     }
+}
+
+/// What rustls has to say after an error. It looks at no byte of the wire before it has said it.
+fn last_words<R: Records>(conn: &mut R, wire: &mut [u8], answer: &mut Vec<u8>) {
+    while conn.has_words()
+        && let Ok(ConnectionState::EncodeTlsData(mut data)) = conn.process(wire).state
+        && append(answer, 0, |room| data.encode(room).map_err(short_for_encoding)).is_ok()
+    {}
 }
 
 /// `kept` is what rustls has seen of a message that is not whole.

@@ -46,8 +46,8 @@ impl fmt::Debug for ServerConfig {
 /// changes them all.
 ///
 /// TLS 1.3 and 1.2, the cipher suites with AEAD and forward secrecy alone, in the order that the
-/// client prefers. Sessions are taken up again by tickets, whose keys change every six hours and are
-/// never written down, or by a cache of 1024; neither outlives a reload.
+/// client prefers. Sessions are taken up again by tickets, whose keys change every six hours and
+/// are never written down, or by a cache of 1024; neither outlives a reload.
 #[derive(Clone)]
 pub struct Server(Arc<RwLock<Arc<Base>>>);
 

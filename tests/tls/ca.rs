@@ -38,14 +38,27 @@ impl Authority {
         })
     }
 
+    /// For this key.
+    pub fn sign_key(&self, names: &[&str], key: &KeyPair) -> Identity {
+        self.sign_params(names, key, |_| ())
+    }
+
     fn sign_with(&self, names: &[&str], change: impl FnOnce(&mut CertificateParams)) -> Identity {
+        self.sign_params(names, &KeyPair::generate().unwrap(), change)
+    }
+
+    fn sign_params(
+        &self,
+        names: &[&str],
+        key: &KeyPair,
+        change: impl FnOnce(&mut CertificateParams),
+    ) -> Identity {
         let names: Vec<String> = names.iter().map(|name| name.to_string()).collect();
         let mut params = CertificateParams::new(names).unwrap();
         params.extended_key_usages =
             vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
         change(&mut params);
-        let key = KeyPair::generate().unwrap();
-        let cert = params.signed_by(&key, &self.0).unwrap();
+        let cert = params.signed_by(key, &self.0).unwrap();
         Identity { cert: cert.pem().into_bytes(), key: key.serialize_pem().into_bytes() }
     }
 }
