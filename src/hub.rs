@@ -238,6 +238,21 @@ impl Hub {
     /// [`connect`](Hub::connect), with a [`Layer`] between the wire and the protocol.
     pub fn connect_through(&mut self, addr: impl Into<Addr>, layer: Box<dyn Layer>) -> ConnId {
         let id = self.connect(addr);
+        self.put_layer(id, layer)
+    }
+
+    /// [`connect_through`](Hub::connect_through) and [`connect_from`](Hub::connect_from) in one.
+    pub fn connect_from_through(
+        &mut self,
+        addr: SocketAddr,
+        source: IpAddr,
+        layer: Box<dyn Layer>,
+    ) -> ConnId {
+        let id = self.connect_from(addr, source);
+        self.put_layer(id, layer)
+    }
+
+    fn put_layer(&mut self, id: ConnId, layer: Box<dyn Layer>) -> ConnId {
         if let Some(conn) = self.conns.get_mut(id.slot as usize) {
             conn.layer = Some(Box::new(Layered { layer, until: None }));
         }

@@ -20,7 +20,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("net", &["addr"]),
     ("timers", &[]),
     ("tls", &["layer"]),
-    ("tls/client", &["layer", "tls", "tls/pem"]),
+    ("tls/client", &["tls", "tls/pem"]),
     ("tls/pem", &[]),
     ("tls/server", &["layer", "tls", "tls/pem"]),
     ("tls/words", &[]),
