@@ -26,3 +26,5 @@ mod startup;
 mod streams;
 mod trace;
 mod tutorial;
+#[cfg(target_os = "linux")]
+mod unix;
