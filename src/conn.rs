@@ -383,6 +383,11 @@ impl Conn {
         held.map(|held| held.take_input())
     }
 
+    /// What the layer keeps of a record that is not whole yet.
+    pub(crate) fn layer_holds(&self) -> usize {
+        self.held.as_ref().map_or(0, |held| held.layer)
+    }
+
     pub(crate) fn has_input(&self) -> bool {
         self.held.as_ref().is_some_and(|held| !held.input.is_empty())
     }
@@ -391,6 +396,15 @@ impl Conn {
     #[inline]
     pub(crate) fn is_connected(&self) -> bool {
         matches!(self.state, State::Up | State::Handshake)
+    }
+
+    /// The protocol knows of it: it was opened, or asked for.
+    pub(crate) fn is_known(&self) -> bool {
+        match self.state {
+            State::Dialing | State::Up => true,
+            State::Handshake => self.listener == Self::OUTBOUND,
+            State::Ended => false,
+        }
     }
 
     /// The protocol may be told what came: `open` may have said no to that.
@@ -477,6 +491,7 @@ impl Conn {
             && !self.paused()
             && (self.theirs_over() || !self.readable())
             && !self.has_input()
+            && self.layer_holds() == 0
             && !self.has_unsent()
     }
 

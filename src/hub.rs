@@ -20,7 +20,7 @@ use crate::{
         whole_ms,
     },
     hot::Hot,
-    layer::{Layer, Layered, Origin},
+    layer::{Layer, Layered},
     stats::Stats,
     timers::Timers,
     trace::{Trace, What},
@@ -84,7 +84,8 @@ pub struct Hub {
     /// The same, as connections keep it.
     stamp: Stamp,
     serial: u32,
-    /// Where layers write, one after the other.
+    /// What the layer of the connection that is being served has made of its output, for the length
+    /// of one write: one buffer for all, as `hot` is.
     sealed: Vec<u8>,
     /// Addresses that do not fit into a connection's entry.
     long_addrs: Slab<Addr>,
@@ -175,7 +176,7 @@ impl Hub {
     /// ```
     pub fn peer(&mut self, id: ConnId) -> Option<Peer<'_>> {
         let conn = self.conns.get(id.slot as usize)?;
-        (conn.serial == id.serial && conn.state != State::Ended).then(|| Peer::new(self, id))
+        (conn.serial == id.serial && conn.is_known()).then(|| Peer::new(self, id))
     }
 
     /// Call `each` for every connection that is up: a broadcast. Costs O(connections).
@@ -294,13 +295,15 @@ impl Hub {
         self.stopping != Stopping::No
     }
 
-    /// The names of all connections that are not over. Costs O(connections).
+    /// The names of all connections that were opened or asked for, and are not over. Costs
+    /// O(connections).
     pub fn ids(&self) -> impl Iterator<Item = ConnId> + '_ {
-        let alive = self.conns.iter().filter(|(_, conn)| conn.state != State::Ended);
-        alive.map(|(slot, conn)| ConnId { slot: slot as u32, serial: conn.serial })
+        let known = self.conns.iter().filter(|(_, conn)| conn.is_known());
+        known.map(|(slot, conn)| ConnId { slot: slot as u32, serial: conn.serial })
     }
 
-    /// How many connections there are, those on their way up and down included.
+    /// How many connections there are, those on their way up and down included, and those whose
+    /// layer is not ready.
     pub fn len(&self) -> usize {
         self.conns.len()
     }
@@ -508,20 +511,17 @@ impl Hub {
         forget_addr(&conn, &mut self.long_addrs)
     }
 
-    /// What the layer says of the peer's address, from now on. `false` if there are enough from there.
-    pub(crate) fn learn_origin(&mut self, slot: u32, origin: Origin) -> bool {
-        if let Origin::Named(addr) = origin {
-            self.uncount(slot);
-            let enough = addr.ip().is_some_and(|ip| self.has_enough_from(ip));
-            let conn = &mut self.conns[slot as usize];
-            forget_addr(conn, &mut self.long_addrs);
-            keep_addr(conn, &addr, conn.is_unix(), &mut self.long_addrs);
-            if enough {
-                return false;
-            }
+    /// The peer's address is this one from now on. `false` if there are enough from there.
+    pub(crate) fn learn_origin(&mut self, slot: u32, addr: Addr) -> bool {
+        self.uncount(slot);
+        let has_room = addr.ip().is_none_or(|ip| !self.has_enough_from(ip));
+        let conn = &mut self.conns[slot as usize];
+        forget_addr(conn, &mut self.long_addrs);
+        keep_addr(conn, &addr, conn.is_unix(), &mut self.long_addrs);
+        if has_room {
             self.count(slot);
         }
-        true
+        has_room
     }
 
     /// One more from there would be more than may be.
@@ -591,6 +591,7 @@ impl Hub {
         assert_eq!(long, self.long_addrs.len(), "addresses of nobody");
         assert_eq!(counted, self.per_ip.values().sum::<u32>(), "counts of nobody");
         assert!(self.hot.slot.is_none() && self.hot.is_empty(), "a reply has no owner");
+        assert!(self.sealed.is_empty(), "what was sealed has no owner");
         let born = self.stats.accepted + self.stats.connected + self.stats.connect_failed;
         assert!(self.stats.released <= born, "more ends than beginnings");
     }
@@ -790,7 +791,10 @@ impl Hub {
         let single = match &conn.held {
             Some(held) if !held.wire.is_empty() => held.wire.pending(),
             // With a layer in place, only what it made may go out.
-            _ if conn.layer.is_some() => return None,
+            _ if conn.layer.is_some() => match self.sealed.is_empty() {
+                true => return None,
+                false => &self.sealed,
+            },
             Some(held) if !held.output.is_empty() => match held.output.only() {
                 Some(only) => only,
                 None => {
@@ -826,6 +830,10 @@ impl Hub {
             conn.active = now;
         }
         conn.has_moved(n);
+        if conn.layer.is_some() && !self.sealed.is_empty() {
+            self.sealed.drain(..n);
+            return;
+        }
         if !conn.has_unsent() {
             self.hot.consume(n);
             return;
@@ -842,7 +850,8 @@ impl Hub {
     }
 
     /// Give what was sent to the layer, if there is one, a bounded part at a time; and its last
-    /// words, when all else has been given.
+    /// words, when all else has been given. What it makes of that is sealed, and has to be parked
+    /// when one write has been tried.
     #[inline]
     pub(crate) fn seal(&mut self, slot: u32) -> Result {
         match self.conns[slot as usize].layer.take() {
@@ -851,36 +860,62 @@ impl Hub {
         }
     }
 
-    fn seal_by(&mut self, mut layer: Box<Layered>, slot: u32) -> Result {
-        let conn = &mut self.conns[slot as usize];
+    fn seal_by(&mut self, mut layered: Box<Layered>, slot: u32) -> Result {
+        let Self { conns, hot, sealed, .. } = self;
+        let conn = &mut conns[slot as usize];
+        let layer = &mut layered.layer;
         let up = conn.state == State::Up;
         let finishing = up && conn.ours == Ours::Finishing && !conn.layer_done();
-        let unsealed = conn.held.as_ref().map_or(0, |held| held.output.len());
-        let (mut wire, mut size, mut result) = (std::mem::take(&mut self.sealed), 0, Ok(()));
-        let ready = layer.layer.is_ready();
-        if let Some(held) = conn.held.as_ref().filter(|held| ready && held.wire.is_empty()) {
-            let mut slices = [IoSlice::new(&[]); 16];
-            let used = held.output.front(&mut slices, Self::SEAL_MAX);
-            for slice in &slices[..used] {
-                size += slice.len();
-                result = result.and_then(|()| layer.layer.send(slice, &mut wire));
+        let is_free = conn.held.as_ref().is_none_or(|held| held.wire.is_empty());
+        let held = conn.held.as_ref().filter(|held| !held.output.is_empty());
+        let hot_part = if hot.slot == Some(slot) { hot.parts(&[])[1] } else { &[] };
+        let unsealed = held.map_or(0, |held| held.output.len()) + hot_part.len();
+
+        let mut slices = [IoSlice::new(&[]); 16];
+        let used = match held {
+            _ if !is_free || !layer.is_ready() => 0,
+            Some(held) => held.output.front(&mut slices, Self::SEAL_MAX),
+            None => {
+                slices[0] = IoSlice::new(&hot_part[..hot_part.len().min(Self::SEAL_MAX)]);
+                usize::from(!hot_part.is_empty())
             }
+        };
+        let (mut size, mut result) = (0, Ok(()));
+        for slice in &slices[..used] {
+            size += slice.len();
+            result = result.and_then(|()| layer.send(slice, sealed));
         }
+        let was_held = held.is_some();
         if finishing && unsealed == size {
+            layer.finish(sealed);
             conn.set_layer_done(true);
-            layer.layer.finish(&mut wire);
         }
-        conn.layer = Some(layer);
-        if size > 0 || !wire.is_empty() {
-            self.hold(slot, |held, pool| {
-                held.output.consume(size, pool);
-                held.wire.push(&wire, pool);
-            });
+        conn.layer = Some(layered);
+        match was_held {
+            true => self.hold(slot, |held, pool| held.output.consume(size, pool)),
+            false => self.hot.consume(size),
         }
-        wire.clear();
-        wire.shrink_to(Hot::KEEP_MAX);
-        self.sealed = wire;
+        if !is_free {
+            self.park_sealed(slot); // behind what waits
+        }
         result
+    }
+
+    /// The write is over: what the kernel did not take of what was sealed waits for the next.
+    #[inline]
+    pub(crate) fn park_sealed(&mut self, slot: u32) {
+        if !self.sealed.is_empty() {
+            self.keep_sealed(slot);
+        }
+    }
+
+    #[cold]
+    fn keep_sealed(&mut self, slot: u32) {
+        let mut sealed = std::mem::take(&mut self.sealed);
+        self.hold(slot, |held, pool| held.wire.push(&sealed, pool));
+        sealed.clear();
+        sealed.shrink_to(Hot::KEEP_MAX);
+        self.sealed = sealed;
     }
 
     /// Bytes given to a layer at once: a few records.

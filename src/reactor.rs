@@ -565,7 +565,7 @@ impl<P: Protocol, N: Net> Reactor<P, N> {
             listener.socket = None;
             listener.ready = false;
         }
-        let slots: Vec<u32> = self.hub.ids().map(|id| id.slot).collect();
+        let slots: Vec<u32> = self.hub.conns.iter().map(|(slot, _)| slot as u32).collect();
         for slot in slots {
             self.hub.end(slot, Reason::Stopped);
         }
@@ -802,7 +802,10 @@ impl<P: Protocol, N: Net> Reactor<P, N> {
     }
 
     fn learn_origin(&mut self, slot: u32, origin: Origin) -> bool {
-        let has_room = self.hub.learn_origin(slot, origin);
+        let Origin::Named(mut addr) = origin else { return true };
+        unmap(&mut addr);
+        debug!("{} with {} is {addr}'s", self.hub.id(slot), self.hub.addr(slot));
+        let has_room = self.hub.learn_origin(slot, addr);
         if !has_room {
             self.hub.addr(slot).ip().into_iter().for_each(|ip| self.turn_away(ip));
             self.hub.end(slot, Reason::Fault("too many connections from its address".into()));
@@ -881,7 +884,7 @@ impl<P: Protocol, N: Net> Reactor<P, N> {
         }
         self.flush(slot);
         // From here to the second write, which ends it, replies gather in the shared buffer.
-        self.hub.hot.slot = self.hub.conns[slot as usize].layer.is_none().then_some(slot);
+        self.hub.hot.slot = Some(slot);
         let dry = self.receive(slot);
         self.flush(slot);
         if self.hub.is_stopping() {
@@ -1049,9 +1052,10 @@ impl<P: Protocol, N: Net> Reactor<P, N> {
         false
     }
 
+    #[inline(always)]
     fn arrived(&mut self, slot: u32, size: usize) {
         let active = self.hub.stamp();
-        let Hub { conns, stats, config, .. } = &mut self.hub;
+        let Hub { conns, stats, .. } = &mut self.hub;
         let conn = &mut conns[slot as usize];
         stats.bytes_in += size as u64;
         if size == self.scratch.len() {
@@ -1063,9 +1067,15 @@ impl<P: Protocol, N: Net> Reactor<P, N> {
         conn.set_heard(true);
         conn.active = active;
         conn.has_moved(size);
-        if !conn.deaf() {
-            return self.offer(slot, size);
+        match conn.deaf() {
+            false => self.offer(slot, size),
+            true => self.throw_away(slot, size),
         }
+    }
+
+    fn throw_away(&mut self, slot: u32, size: usize) {
+        let Hub { conns, stats, config, .. } = &mut self.hub;
+        let conn = &mut conns[slot as usize];
         if conn.is_lingering() {
             if conn.bytes > config.linger_bytes {
                 stats.linger_overflow += 1;
@@ -1110,7 +1120,9 @@ impl<P: Protocol, N: Net> Reactor<P, N> {
         let mut input = Input::with_budget(bytes, scanned, hub.config.frames_max);
         let mut result = Ok(());
         if !bytes.is_empty() {
-            hub.hot.show(fresh);
+            if !unwrapped {
+                hub.hot.show(fresh);
+            }
             result = protocol.data(&mut Peer::new(hub, id), session, &mut input);
             hub.hot.shown();
             hub.took(What::Data, id, || net.now());
@@ -1165,7 +1177,7 @@ impl<P: Protocol, N: Net> Reactor<P, N> {
     }
 
     /// What came off the wire, through the layer. `false` without one: it is what it is.
-    #[inline]
+    #[inline(always)]
     fn unwrap_layer(&mut self, slot: u32, size: usize) -> Result<bool> {
         match self.hub.conns[slot as usize].layer.take() {
             Some(layered) => self.unwrap_by(layered, slot, size).map(|()| true),
@@ -1179,7 +1191,7 @@ impl<P: Protocol, N: Net> Reactor<P, N> {
         let result = match size {
             0 => Ok(()),
             _ => {
-                let wire = &self.scratch[..size];
+                let wire = &mut self.scratch[..size];
                 layered.layer.receive(wire, &mut self.plain, &mut answer)
             }
         };
@@ -1202,25 +1214,31 @@ impl<P: Protocol, N: Net> Reactor<P, N> {
                 break true; // what waits for a layer must not leave without one
             }
             let before = layered.layer.origin();
-            match layered.layer.next() {
-                Next::Same => break true,
-                Next::Nothing => {
-                    origin = before;
-                    break false;
-                }
-                Next::Layer(next) => (origin, layered.layer) = (before, next),
+            let next = layered.layer.next();
+            if !matches!(next, Next::Same) && before != Origin::Wire {
+                origin = before; // one that comes after it may know nobody better
             }
-            let wire = mem::take(&mut self.plain);
+            match next {
+                Next::Same => break true,
+                Next::Nothing => break false,
+                Next::Layer(next) => layered.layer = next,
+            }
+            let mut wire = mem::take(&mut self.plain);
             result = layered.layer.start(&mut answer);
             if result.is_ok() && !wire.is_empty() {
-                result = layered.layer.receive(&wire, &mut self.plain, &mut answer);
+                result = layered.layer.receive(&mut wire, &mut self.plain, &mut answer);
             }
         };
         let conn = &mut self.hub.conns[slot as usize];
         if layered.layer.is_over() {
             conn.set_readable(true); // there is an end to be read
         }
+        let kept = if goes_on { layered.layer.held() } else { 0 };
         conn.layer = goes_on.then_some(layered);
+        if conn.layer_holds() != kept {
+            self.hub.hold(slot, |held, _| held.layer = kept);
+        }
+        let conn = &self.hub.conns[slot as usize];
         // After our end nothing can be said any more.
         if !answer.is_empty() && conn.ours != Ours::Finished {
             self.hub.hold(slot, |held, pool| held.wire.push(&answer, pool));
@@ -1267,6 +1285,7 @@ impl<P: Protocol, N: Net> Reactor<P, N> {
         }
         self.write(slot);
         self.hub.park_hot(slot, &self.scratch);
+        self.hub.park_sealed(slot);
 
         if self.hub.has_room_again(slot) {
             let conn = &mut self.hub.conns[slot as usize];
@@ -1386,6 +1405,7 @@ impl<P: Protocol, N: Net> Reactor<P, N> {
             hub.was_written(slot, &result);
             hub.stats.bytes_out += result.unwrap_or(0) as u64;
         }
+        self.hub.park_sealed(slot);
         self.hub.end(slot, Reason::Fault(fault));
     }
 }

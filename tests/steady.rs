@@ -312,7 +312,7 @@ fn long_frames_in_two_pieces() {
 struct Mirror;
 
 impl Layer for Mirror {
-    fn receive(&mut self, wire: &[u8], plain: &mut Vec<u8>, _: &mut Vec<u8>) -> Result {
+    fn receive(&mut self, wire: &mut [u8], plain: &mut Vec<u8>, _: &mut Vec<u8>) -> Result {
         plain.extend(wire.iter().map(|byte| !byte));
         Ok(())
     }

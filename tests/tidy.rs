@@ -12,13 +12,18 @@ use std::{
 const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("addr", &["logging"]),
     ("buf", &[]),
-    ("client", &["addr"]),
+    ("client", &["addr", "layer"]),
     ("codec", &[]),
     ("hot", &[]),
     ("layer", &["addr"]),
     ("logging", &[]),
     ("net", &["addr"]),
     ("timers", &[]),
+    ("tls", &["layer"]),
+    ("tls/client", &["layer", "tls", "tls/pem"]),
+    ("tls/pem", &[]),
+    ("tls/server", &["layer", "tls", "tls/pem"]),
+    ("tls/words", &[]),
     ("trace", &[]),
     ("trace/delays", &["trace"]),
     ("weights", &[]),
@@ -38,9 +43,10 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
             "weights",
         ],
     ),
-    ("peer", &["addr", "conn", "hub"]),
+    ("peer", &["addr", "conn", "hub", "layer"]),
     ("handle", &["hub", "net"]),
     ("protocol", &["conn", "hub", "input", "peer"]),
+    ("proxy", &["layer"]),
     ("reactor", EVERYTHING_BUT_CLIENT),
 ];
 
@@ -66,6 +72,7 @@ const ABSENT: &[(&str, &str)] = &[
     ("socket2", "src/net/os.rs src/net/os/unix.rs"),
     ("rustix", "src/net/os.rs src/net/os/unix.rs"),
     ("nix", "src/net/os.rs"),
+    ("rustls", "src/tls.rs src/tls/client.rs src/tls/pem.rs src/tls/server.rs src/tls/words.rs"),
     // The blocking client has no loop, and so no loop's time.
     ("Instant::now", "src/net/os.rs src/client.rs"),
     // Somebody can set them.

@@ -1469,11 +1469,11 @@ struct Xor {
 }
 
 impl Layer for Xor {
-    fn receive(&mut self, wire: &[u8], plain: &mut Vec<u8>, answer: &mut Vec<u8>) -> Result {
+    fn receive(&mut self, wire: &mut [u8], plain: &mut Vec<u8>, answer: &mut Vec<u8>) -> Result {
         if !std::mem::replace(&mut self.greeted, true) {
             answer.extend(b"<hello>");
         }
-        for &byte in wire {
+        for &mut byte in wire {
             match byte {
                 b'!' => return Err("forbidden".into()),
                 b'.' => self.said_goodbye = true,

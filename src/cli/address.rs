@@ -24,6 +24,18 @@ pub(crate) enum Endpoint {
     Unix(PathBuf),
 }
 
+impl Endpoint {
+    /// The name, or the address without brackets, of the machine that it is at.
+    pub(crate) fn host(&self) -> Option<&str> {
+        match self {
+            Endpoint::Tcp(address) | Endpoint::Tls(address) | Endpoint::Udp(address) => {
+                Some(&address.host)
+            }
+            Endpoint::Unix(_) => None,
+        }
+    }
+}
+
 impl fmt::Display for Endpoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

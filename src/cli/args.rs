@@ -1,14 +1,20 @@
 //! The command line. What it says of a limit is short; [`Config`] says more. The defaults are
 //! those of the library.
-use std::{ffi::OsString, path::PathBuf, time::Duration};
+use std::{ffi::OsString, net::SocketAddr, path::PathBuf, time::Duration};
 
-use charkh::{Config, WhenFull, client::Timeouts, net::SocketOptions};
+use charkh::{
+    Config, WhenFull,
+    client::Timeouts,
+    net::SocketOptions,
+    proxy::{AcceptProxy, TrustedProxies, Version},
+};
 use clap::{ArgAction, Parser, Subcommand, ValueEnum};
 use log::LevelFilter;
 
 use super::{
     address,
     load::options::LoadArgs,
+    tls::{ClientTls, ServerTls},
     units::{Count, Maybe, Size, Span, size_within, span_within},
 };
 
@@ -52,8 +58,8 @@ Sizes: 65536, 64KiB, 1M, 100k; k and M are 1000s, Ki and Mi are 1024s.
 Durations: 500ms, 30s, 2m, 1h30m; `off` where a deadline may be missing.
 
 Signals: SIGTERM or Ctrl-C stops in good order, a second one at once; SIGUSR1 prints the totals;
-SIGUSR2 writes the trace, if there is one. SIGHUP does nothing, so a server goes on when its
-terminal is closed.
+SIGUSR2 writes the trace, if there is one; SIGHUP loads the files of TLS again, and changes nothing
+else, so a server goes on when its terminal is closed.
 
 Examples:
   charkh serve                                   greet, at localhost:12345
@@ -62,10 +68,14 @@ Examples:
   charkh serve unix:/run/greet.sock --unix-mode 660
                                                  for users of this machine, and of one group
   charkh serve --protocol echo --stats 1s        with a line of numbers every second
+  charkh serve --proxy-protocol --proxy-from 10.0.0.0/8 0.0.0.0:7000
+                                                 behind a balancer that names its clients
+  charkh serve tls:7443 --tls-self-signed        the same, encrypted; beside 7000 if that is named too
   charkh serve --trace trace.json                what the loop did last, for ui.perfetto.dev")]
 pub(crate) struct ServeArgs {
-    /// Where to listen: host:port, [v6]:port, or a port of localhost, where 0 takes a free one; or
-    /// unix:path, and unix:@name for a name without a file (Linux).
+    /// Where to listen: host:port, [v6]:port, or a port of localhost, where 0 takes a free one, each
+    /// with tls: in front of it if TLS is spoken there; or unix:path, and unix:@name for a name
+    /// without a file (Linux).
     #[arg(value_name = "ADDRESS", default_value = address::DEFAULT)]
     pub(crate) addresses: Vec<String>,
     /// What to say: greet answers `Hello Client!`, echo sends back what comes, discard answers
@@ -81,7 +91,11 @@ pub(crate) struct ServeArgs {
     #[command(flatten)]
     deadlines: Deadlines,
     #[command(flatten)]
+    pub(crate) tls: ServerTls,
+    #[command(flatten)]
     sockets: Sockets,
+    #[command(flatten)]
+    proxies: Proxies,
     #[command(flatten)]
     pub(crate) reports: Reports,
 }
@@ -277,6 +291,23 @@ struct Sockets {
 }
 
 #[derive(Debug, clap::Args)]
+#[command(next_help_heading = "Behind a balancer")]
+struct Proxies {
+    /// Let every connection begin with a header of the PROXY protocol, version 1 or 2: the client
+    /// that it names is the one that is served, counted and logged.
+    #[arg(long)]
+    proxy_protocol: bool,
+    /// Whose headers are believed, as networks or addresses: 10.0.0.0/8,fd00::/8,192.0.2.1. Whoever
+    /// comes from elsewhere is refused; whoever comes from there without a header is closed.
+    #[arg(long, value_name = "CIDR[,CIDR]", requires = "proxy_protocol")]
+    proxy_from: Vec<TrustedProxies>,
+    /// Bytes of a header, in version 2; a longer one closes the connection.
+    #[arg(long, value_name = "SIZE", requires = "proxy_protocol",
+        default_value_t = Size(AcceptProxy::HEADER_MAX), value_parser = size_within(232, 65_551))]
+    proxy_header_max: Size,
+}
+
+#[derive(Debug, clap::Args)]
 #[command(next_help_heading = "Reports")]
 pub(crate) struct Reports {
     /// Print a line of numbers so often, and one at the end.
@@ -314,6 +345,23 @@ impl ServeArgs {
     /// How many connections were asked for, if that was said.
     pub(crate) fn max_connections(&self) -> Option<u32> {
         self.limits.max_connections.map(|Count(count)| count)
+    }
+
+    /// Those who say who their clients are, and in how many bytes; `None` if nobody is in front.
+    pub(crate) fn proxies(&self) -> Result<Option<(TrustedProxies, usize)>, String> {
+        let Proxies { proxy_protocol, proxy_from, proxy_header_max } = &self.proxies;
+        match (proxy_protocol, proxy_from.is_empty()) {
+            (false, _) => Ok(None),
+            (true, true) => {
+                Err("--proxy-protocol needs --proxy-from: say whose headers are to be \
+                                 believed, as in --proxy-from 10.0.0.0/8"
+                    .into())
+            }
+            (true, false) => {
+                let trusted = proxy_from.iter().cloned().collect();
+                Ok(Some((trusted, proxy_header_max.0)))
+            }
+        }
     }
 
     /// The limits that were asked for; but `conns_max`, which depends on the system, is the usual.
@@ -375,28 +423,54 @@ Examples:
   charkh send \"Hello Server!\"                       to localhost:12345
   charkh send --to localhost:7000                   talk, line by line; Ctrl-D ends it
   charkh send --to 7000 --raw < file > copy         through an echo server and back
+  charkh send --proxy-header v1 --proxy-client 192.0.2.7:5000 \"Hello Server!\"
+                                                    as a balancer would for that client
+  charkh send --to tls:example.org:7443 \"Hello!\"   encrypted, to a server that can prove who it is
   charkh send --to unix:/run/greet.sock hello       to a server of this machine")]
 pub(crate) struct SendArgs {
     /// What to send; without it, standard input.
     pub(crate) message: Option<OsString>,
-    /// The server: host:port, [v6]:port, a port of localhost, or unix:path.
+    /// The server: host:port, [v6]:port, a port of localhost, or unix:path; with tls: in front of it
+    /// for TLS.
     #[arg(long, short = 'a', value_name = "ADDRESS", default_value = address::DEFAULT)]
     pub(crate) to: String,
     /// Write exactly the bytes that come, and nothing else.
     #[arg(long)]
     pub(crate) raw: bool,
-    /// How long to wait for a connection.
+    /// How long to wait for a connection, and for the handshake of TLS.
     #[arg(long, value_name = "TIME|off", default_value_t = maybe(Timeouts::default().connect))]
     connect_timeout: Maybe<Span>,
     /// How long the server may be silent once all is sent, or take nothing while there is more.
     #[arg(long, value_name = "TIME|off", default_value_t = maybe(Timeouts::default().silence))]
     timeout: Maybe<Span>,
+    /// Send a header of the PROXY protocol first, in this version: to a server that stands behind a
+    /// balancer.
+    #[arg(long, value_enum, value_name = "v1|v2")]
+    proxy_header: Option<HeaderVersion>,
+    /// Whom the header names, as address:port [default: this end of the connection].
+    #[arg(long, value_name = "CLIENT", requires = "proxy_header")]
+    pub(crate) proxy_client: Option<SocketAddr>,
+    #[command(flatten)]
+    pub(crate) tls: ClientTls,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum HeaderVersion {
+    V1,
+    V2,
 }
 
 impl SendArgs {
     pub(crate) fn timeouts(&self) -> Timeouts {
         let when = |maybe: Maybe<Span>| maybe.0.map(|Span(span)| span);
         Timeouts { connect: when(self.connect_timeout), silence: when(self.timeout) }
+    }
+
+    pub(crate) fn proxy_header(&self) -> Option<Version> {
+        self.proxy_header.map(|version| match version {
+            HeaderVersion::V1 => Version::V1,
+            HeaderVersion::V2 => Version::V2,
+        })
     }
 }
 

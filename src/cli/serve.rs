@@ -2,8 +2,10 @@
 use std::{env, io};
 
 use charkh::{
-    Listening, Protocol, Reactor,
+    ListenerId, Listening, Protocol, Reactor,
     net::{Net, Os},
+    proxy::TrustedProxies,
+    tls,
 };
 use log::{LevelFilter, info};
 
@@ -15,6 +17,7 @@ use super::{
     protocols::{Chat, Discard, Echo, Greet},
     report::{self, Report},
     signals::{Signals, Wish},
+    tls::Shown,
     trace::TraceFile,
     units::{Span, reason, words},
 };
@@ -31,6 +34,9 @@ pub(crate) fn run(args: &ServeArgs) -> Result<(), String> {
 fn serve<P: Protocol>(args: &ServeArgs, protocol: P) -> Result<(), String> {
     let cannot_start = |e: io::Error| format!("cannot start: {}", reason(&e));
     let mut config = args.config();
+    let endpoints = args.addresses.iter().map(|text| text.parse());
+    let endpoints: Vec<Endpoint> = endpoints.collect::<Result<_, String>>()?;
+    let tls = Shown::at(&endpoints, &args.tls)?;
     let own = limits::of_its_own(args.addresses.len());
     config.conns_max = limits::max_connections(args.max_connections(), config.conns_max, own)?;
     // The log has the first of the other threads.
@@ -42,15 +48,23 @@ fn serve<P: Protocol>(args: &ServeArgs, protocol: P) -> Result<(), String> {
     // Before anybody is told that we listen, so that whoever then stops us stops us well.
     let signals = Signals::watch(&mut net).map_err(cannot_start)?;
     let mut reactor = Reactor::with(protocol, net, config).map_err(|e| in_options(&e))?;
-    for listening in listen(&mut reactor, &args.addresses)? {
-        let kind = if listening.addr.ip().is_some() { "tcp " } else { "" };
+    for (kind, listening) in listen(&mut reactor, &endpoints, args.proxies()?, tls.as_ref())? {
         info!("listening on {kind}{}", listening.addr);
         out.line(format!("listening on {kind}{}", listening.addr));
+    }
+    if let Some(tls) = &tls {
+        tls.tell();
+        let fingerprint = tls.fingerprint_of_its_own();
+        fingerprint.into_iter().for_each(|text| out.line(format!("fingerprint sha256 {text}")));
     }
     let began = reactor.net().now();
     let interval = args.reports.stats.map(|Span(interval)| interval);
     let report = Report::new(interval, began);
-    let result = run_loop(&mut reactor, &signals, &out, report, trace.as_ref());
+    let reloads = || match &tls {
+        Some(tls) => tls.reload(),
+        None => info!("SIGHUP: there is nothing to load again"),
+    };
+    let result = run_loop(&mut reactor, &signals, &out, report, trace.as_ref(), reloads);
     let stats = reactor.hub().stats();
     info!(
         "stopped after {:.1?}: {} connections, {} messages, {} bytes in, {} bytes out",
@@ -74,6 +88,7 @@ fn run_loop<P: Protocol>(
     out: &Output,
     mut report: Report,
     trace: Option<&TraceFile>,
+    reload: impl Fn(),
 ) -> io::Result<()> {
     while !reactor.is_done() {
         let now = reactor.net().now();
@@ -83,7 +98,7 @@ fn run_loop<P: Protocol>(
             match wish {
                 Wish::Stop if reactor.hub().is_stopping() => {}
                 Wish::Stop => reactor.hub().stop(),
-                Wish::Reload => info!("SIGHUP: there is nothing to load again"),
+                Wish::Reload => reload(),
                 Wish::Trace => match trace {
                     Some(file) => file.save(reactor.hub()),
                     None => info!("SIGUSR2: there is no trace to write, it takes --trace FILE"),
@@ -102,14 +117,15 @@ fn run_loop<P: Protocol>(
 /// At every address of everything that was asked for, or nowhere.
 fn listen<P: Protocol>(
     reactor: &mut Reactor<P>,
-    addresses: &[String],
-) -> Result<Vec<Listening>, String> {
-    // All are read before the first is listened at.
+    endpoints: &[Endpoint],
+    proxies: Option<Proxies>,
+    tls: Option<&Shown>,
+) -> Result<Vec<(&'static str, Listening)>, String> {
+    // All are found before the first is listened at.
     let mut found = Vec::new();
-    for text in addresses {
-        let endpoint: Endpoint = text.parse()?;
-        let addrs = match &endpoint {
-            Endpoint::Tcp(address) => address.resolve()?,
+    for endpoint in endpoints {
+        let addrs = match endpoint {
+            Endpoint::Tcp(address) | Endpoint::Tls(address) => address.resolve()?,
             Endpoint::Unix(_) => Vec::new(),
             _ => return Err(format!("cannot listen on {endpoint}: this is not served yet")),
         };
@@ -117,7 +133,7 @@ fn listen<P: Protocol>(
     }
     let mut all = Vec::new();
     for (endpoint, addrs) in found {
-        let listening = match &endpoint {
+        let listening = match endpoint {
             Endpoint::Unix(path) => {
                 let listening = reactor.listen_at(Endpoint::unix(path));
                 listening.map(|one| vec![one]).map_err(|e| words(&e))
@@ -125,9 +141,44 @@ fn listen<P: Protocol>(
             _ => reactor.listen_all(&addrs[..]).map_err(|e| reason(&e)),
         };
         let failed = |why| format!("cannot listen on {endpoint}: {why}");
-        all.extend(listening.map_err(failed)?);
+        for listening in listening.map_err(failed)? {
+            let kind = match endpoint {
+                Endpoint::Tls(_) => "tls ",
+                Endpoint::Unix(_) => "", // its address says so
+                _ => "tcp ",
+            };
+            if !matches!(endpoint, Endpoint::Unix(_)) {
+                let tls = tls.filter(|_| matches!(endpoint, Endpoint::Tls(_))).map(Shown::server);
+                put_layer(reactor, listening.id, proxies.clone(), tls);
+            }
+            all.push((kind, listening));
+        }
     }
     Ok(all)
+}
+
+/// Whom a header of the PROXY protocol is believed, and how long it may be.
+type Proxies = (TrustedProxies, usize);
+
+/// What stands between the wire and the protocol for those who come by this listener: what a balancer
+/// says of its client, then TLS.
+fn put_layer<P: Protocol>(
+    reactor: &mut Reactor<P>,
+    listener: ListenerId,
+    proxies: Option<Proxies>,
+    tls: Option<tls::Server>,
+) {
+    match (proxies, tls) {
+        (None, None) => {}
+        (None, Some(tls)) => reactor.layer(listener, move |_| tls.layer()),
+        (Some((trusted, header_max)), tls) => reactor.layer(listener, move |addr| {
+            let proxy = trusted.accept(addr)?.header_max(header_max);
+            Ok(Box::new(match &tls {
+                Some(tls) => proxy.then(tls.layer()?),
+                None => proxy,
+            }))
+        }),
+    }
 }
 
 /// The library names its limits as fields; here they are options.

@@ -134,7 +134,8 @@ impl Account {
             false => self.end_by,
         };
         let wake = self.wake_by.filter(|_| self.opened && !self.closing);
-        let up = (!self.opened).then_some(self.up_by);
+        // When a handshake began only the wheel knows.
+        let up = (!self.opened && !self.layered).then_some(self.up_by);
         [end, wake, up].into_iter().flatten().min()
     }
 
@@ -180,6 +181,8 @@ impl Account {
             "broken" => true,
             "fault" | "output overflow" => self.layered,
             "out of memory" => memory_is_short,
+            // What came with a handshake may have been kept for a while.
+            "idle" if self.layered => after(self.begun, config.idle),
             "idle" => after(self.heard.unwrap_or(self.begun), config.idle),
             "first byte" => {
                 (self.heard.is_none() || self.layered) && after(self.begun, config.first_byte)
@@ -187,6 +190,7 @@ impl Account {
             "write stalled" => after(self.begun, config.write_stall),
             "deadline" => self.deadline.is_some_and(|at| now >= at),
             "connect timeout" => !self.opened && after(self.begun, config.connect),
+            "handshake" => self.layered && !self.opened && after(self.begun, config.handshake),
             "stopped" => stopped_well,
             _ => false,
         };

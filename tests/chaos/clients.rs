@@ -6,10 +6,10 @@ use std::{
 
 use charkh::{
     WhenFull,
-    net::{ClientId, Event, Token, sim::Moved},
+    net::{ClientId, Event, Net, Token, sim::Moved},
 };
 
-use super::{World, envelope::Envelope, server::byte_of};
+use super::{World, account::MEMORY_MANY, envelope::Envelope, server::byte_of};
 
 #[derive(Default)]
 pub struct Clients {
@@ -20,7 +20,7 @@ pub struct Clients {
     rounds: u32,
     /// Of each turn, whether those who had much before did not all get theirs.
     short: Vec<bool>,
-    share_budget: u64,
+    cut_short: u64,
 }
 
 struct Client {
@@ -28,6 +28,9 @@ struct Client {
     addr: SocketAddr,
     layered: bool,
     greeted: bool,
+    /// It ended before it had said hello, or came so long ago.
+    finished_first: bool,
+    came_at: Duration,
     /// Without what the layer adds.
     sent: usize,
     finished: bool,
@@ -124,6 +127,8 @@ impl Clients {
             addr,
             layered,
             greeted: false,
+            finished_first: false,
+            came_at: reactor.net().now(),
             sent: 0,
             finished: false,
             wire: Envelope::default(),
@@ -185,9 +190,10 @@ impl Clients {
     /// After every turn: nobody waits for more than two, but for those that were too short for all
     /// who had much before. In each of them one of these was served.
     pub fn ask(&mut self, reactor: &mut World) {
-        let share_budget = reactor.hub().stats().share_budget;
-        self.short.push(share_budget > self.share_budget);
-        self.share_budget = share_budget;
+        let stats = reactor.hub().stats();
+        let cut_short = stats.share_budget + stats.handshake_budget;
+        self.short.push(cut_short > self.cut_short);
+        self.cut_short = cut_short;
         let alive = reactor.hub().len();
         for &index in &self.active {
             let client = &mut self.all[index];
@@ -199,7 +205,9 @@ impl Clients {
             }
             let (server, addr) = (reactor.protocol(), client.addr);
             let Some(account) = server.accounts.get(&addr) else {
-                assert!(looks <= 2, "{addr} has waited for {looks} turns to be opened");
+                // Of those in a handshake only some are served in each turn.
+                let most = if client.layered { 2 + alive as u64 } else { 2 };
+                assert!(looks <= most, "{addr} has waited for {looks} turns to be opened");
                 continue;
             };
             let (id, turn) = (account.id, server.turn);
@@ -340,9 +348,10 @@ impl Client {
                 || read > config.linger_bytes as usize);
         match ended {
             // Where a first byte is waited for, nothing else counts.
-            "idle" if read == 0 && config.first_byte.is_some() && !dialed => {}
+            "idle" if (read == 0 || self.layered) && config.first_byte.is_some() && !dialed => {}
             "idle" => assert!(!kept(read_at.max(written_at), config.idle), "{addr} was not idle"),
             "write stalled" => assert!(!kept(written_at, config.write_stall), "{addr} took bytes"),
+            "first byte" if self.layered => {} // it said hello
             "first byte" => assert_eq!(read, 0, "{addr} had said something"),
             "closed" if account.opened && !harmed => {
                 assert!(end_read || lingered, "{addr} was not waited for");
@@ -369,6 +378,15 @@ impl Client {
         }
         let (now, stops) = (reactor.hub().now(), &reactor.protocol().stops);
         let then = self.turned_away.unwrap_or(now);
+        let no_handshake = !self.greeted
+            || self.finished_first
+            || config.memory_max < MEMORY_MANY
+            // Who has said nothing that has come is not waited for.
+            || stops.iter().any(|&at| then >= at)
+            || config.handshake.is_some_and(|patience| then >= self.came_at + patience);
+        if self.layered && no_handshake {
+            return;
+        }
         let impatient = stops.len() > 1 || stops.iter().any(|&at| then >= at + config.grace);
         assert!(impatient, "{} came in time, and was turned away", self.addr);
     }
@@ -378,6 +396,7 @@ impl Client {
     fn greet(&mut self, reactor: &mut World) {
         if self.layered && !self.greeted {
             self.greeted = true;
+            self.finished_first = self.finished;
             reactor.net().send(self.id, &Envelope::hello());
         }
     }

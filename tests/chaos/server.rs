@@ -424,7 +424,11 @@ impl Protocol for Server {
         assert_eq!(self.dialing.remove(&id), peer.listener().is_none());
         if let Some(listener) = peer.listener() {
             let layered = format!("{listener:?}").contains('1');
-            let account = Account::new(id, peer.now(), self.clock.now(), &self.config);
+            let mut account = Account::new(id, peer.now(), self.clock.now(), &self.config);
+            if layered {
+                // Its life began before its handshake: when, only the wheel knows.
+                account.deadline = account.deadline.map(|_| Duration::ZERO);
+            }
             self.add(addr, Account { layered, ..account });
         }
         let turn = self.turn;
