@@ -61,7 +61,7 @@ Examples:
   charkh serve --protocol echo 7000              echo, at localhost:7000
   charkh serve --protocol chat 0.0.0.0:7000 --idle 10m --max-per-ip 20
   charkh serve --protocol echo --stats 1s        with a line of numbers every second
-  charkh serve tls:7443 --tls-self-signed        the same, encrypted; beside 7000 if that is named too
+  charkh serve tls:7443 7000 --tls-self-signed   encrypted at one port, as it is at the other
   charkh serve --trace trace.json                what the loop did last, for ui.perfetto.dev")]
 pub(crate) struct ServeArgs {
     /// Where to listen: host:port, [v6]:port, or a port of localhost, each with tls: in front of it
@@ -365,7 +365,7 @@ Examples:
   charkh send \"Hello Server!\"                       to localhost:12345
   charkh send --to localhost:7000                   talk, line by line; Ctrl-D ends it
   charkh send --to 7000 --raw < file > copy         through an echo server and back
-  charkh send --to tls:example.org:7443 \"Hello!\"   encrypted, to a server that can prove who it is")]
+  charkh send --to tls:example.org:7443 \"Hello!\"   encrypted, to nobody else")]
 pub(crate) struct SendArgs {
     /// What to send; without it, standard input.
     pub(crate) message: Option<OsString>,
