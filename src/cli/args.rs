@@ -70,7 +70,7 @@ Examples:
   charkh serve --protocol echo --stats 1s        with a line of numbers every second
   charkh serve --proxy-protocol --proxy-from 10.0.0.0/8 0.0.0.0:7000
                                                  behind a balancer that names its clients
-  charkh serve tls:7443 --tls-self-signed        the same, encrypted; beside 7000 if that is named too
+  charkh serve tls:7443 7000 --tls-self-signed   encrypted at one port, as it is at the other
   charkh serve --trace trace.json                what the loop did last, for ui.perfetto.dev")]
 pub(crate) struct ServeArgs {
     /// Where to listen: host:port, [v6]:port, or a port of localhost, where 0 takes a free one, each
@@ -425,7 +425,7 @@ Examples:
   charkh send --to 7000 --raw < file > copy         through an echo server and back
   charkh send --proxy-header v1 --proxy-client 192.0.2.7:5000 \"Hello Server!\"
                                                     as a balancer would for that client
-  charkh send --to tls:example.org:7443 \"Hello!\"   encrypted, to a server that can prove who it is
+  charkh send --to tls:example.org:7443 \"Hello!\"   encrypted, to nobody else
   charkh send --to unix:/run/greet.sock hello       to a server of this machine")]
 pub(crate) struct SendArgs {
     /// What to send; without it, standard input.
