@@ -28,3 +28,5 @@ mod startup;
 mod streams;
 mod trace;
 mod tutorial;
+#[cfg(unix)]
+mod udp;
