@@ -594,7 +594,7 @@ mod descriptors {
     fn case_115_whoever_a_layer_says_it_is() {
         struct Named;
         impl Layer for Named {
-            fn receive(&mut self, wire: &[u8], plain: &mut Vec<u8>, _: &mut Vec<u8>) -> Result {
+            fn receive(&mut self, wire: &mut [u8], plain: &mut Vec<u8>, _: &mut Vec<u8>) -> Result {
                 plain.extend(wire);
                 Ok(())
             }
