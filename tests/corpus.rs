@@ -38,3 +38,9 @@ fn length_prefixed() {
 fn connection() {
     replay("connection", oracles::connection::run);
 }
+
+#[cfg(feature = "tls")]
+#[test]
+fn tls_server() {
+    replay("tls_server", oracles::tls::server);
+}

@@ -3,6 +3,8 @@
 
 pub mod codecs;
 pub mod connection;
+#[cfg(feature = "tls")]
+pub mod tls;
 
 /// Bytes read as decisions. When they run out every decision is zero.
 #[derive(Debug)]
