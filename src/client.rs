@@ -41,9 +41,9 @@ use std::{
     time::{Duration, Instant},
 };
 
+use crate::Layer;
 #[cfg(unix)]
 use crate::UnixAddr;
-use crate::Layer;
 use sealed::Sealed;
 
 mod sealed;

@@ -594,8 +594,8 @@ mod descriptors {
     fn case_115_whoever_a_layer_says_it_is() {
         struct Named;
         impl Layer for Named {
-            fn receive(&mut self, wire: &[u8], plain: &mut Vec<u8>, _: &mut Vec<u8>) -> Result {
-                plain.extend(wire);
+            fn receive(&mut self, wire: &mut [u8], plain: &mut Vec<u8>, _: &mut Vec<u8>) -> Result {
+                plain.extend(&*wire);
                 Ok(())
             }
             fn send(&mut self, plain: &[u8], wire: &mut Vec<u8>) -> Result {
