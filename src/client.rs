@@ -150,8 +150,8 @@ impl Client {
     /// received; its handshake is over when this returns. It may be one of two kinds that a reactor
     /// knows: one that stays, or one that gives way to nothing; not one that gives way to another.
     ///
-    /// What the layer has to say later by itself leaves with what is sent next, before the next wait
-    /// for bytes, or, in an [`exchange`](Client::exchange), at once.
+    /// What the layer has to say later by itself leaves with what is sent next, before the next
+    /// wait for bytes, or, in an [`exchange`](Client::exchange), at once.
     ///
     /// # Errors
     /// Those of [`connect`](Client::connect); the fault of the layer, in an error of the kind

@@ -21,6 +21,7 @@ use crate::{
     },
     hot::Hot,
     layer::{Layer, Layered},
+    outbox::{Outbox, Replies, UdpId},
     stats::Stats,
     timers::Timers,
     trace::{Trace, What},
@@ -64,6 +65,9 @@ pub struct Hub {
     pub(crate) ended: VecDeque<(u32, Reason)>,
     /// Connections that callbacks asked for.
     pub(crate) dials: VecDeque<Dial>,
+    /// Datagrams that callbacks have sent; empty at the end of each turn.
+    pub(crate) outbox: Outbox,
+    pub(crate) replies: Replies,
     pub(crate) timers: Timers,
     pub(crate) pool: Pool,
     pub(crate) weights: Weights,
@@ -143,6 +147,8 @@ impl Hub {
             shaking: VecDeque::new(),
             ended: VecDeque::new(),
             dials: VecDeque::new(),
+            outbox: Outbox::default(),
+            replies: Replies::default(),
             timers: Timers::new(),
             pool: Pool::default(),
             weights: Weights::default(),
@@ -238,10 +244,46 @@ impl Hub {
     /// [`connect`](Hub::connect), with a [`Layer`] between the wire and the protocol.
     pub fn connect_through(&mut self, addr: impl Into<Addr>, layer: Box<dyn Layer>) -> ConnId {
         let id = self.connect(addr);
+        self.put_layer(id, layer)
+    }
+
+    /// [`connect_through`](Hub::connect_through) and [`connect_from`](Hub::connect_from) in one.
+    pub fn connect_from_through(
+        &mut self,
+        addr: SocketAddr,
+        source: IpAddr,
+        layer: Box<dyn Layer>,
+    ) -> ConnId {
+        let id = self.connect_from(addr, source);
+        self.put_layer(id, layer)
+    }
+
+    fn put_layer(&mut self, id: ConnId, layer: Box<dyn Layer>) -> ConnId {
         if let Some(conn) = self.conns.get_mut(id.slot as usize) {
             conn.layer = Some(Box::new(Layered { layer, until: None }));
         }
         id
+    }
+
+    /// Send a datagram from this socket, in this turn; from any callback, to whom you please. For
+    /// an answer [`Datagram::reply`](crate::Datagram::reply) is safer.
+    ///
+    /// `false` if the socket is closed or another reactor's, or if what callbacks have sent, and
+    /// has not left yet, is [`Config::datagrams_out_max`] or [`Config::datagrams_out_bytes`].
+    /// `true` promises nothing: what the kernel does not take at once is thrown away
+    /// ([`Stats::datagrams_unsent`]), and so may the network do.
+    pub fn send_datagram(&mut self, socket: UdpId, to: SocketAddr, bytes: &[u8]) -> bool {
+        let Self { outbox, config, stats, .. } = self;
+        if socket.0 >= outbox.sockets {
+            return false;
+        }
+        let has_room = outbox.len() < config.datagrams_out_max as usize
+            && outbox.size().saturating_add(bytes.len()) <= config.datagrams_out_bytes;
+        match has_room {
+            true => outbox.push(socket, to, bytes),
+            false => stats.datagrams_out_full += 1,
+        }
+        has_room
     }
 
     /// Call [`Protocol::tick`](crate::Protocol::tick) after this time, unless asked again before:
@@ -558,6 +600,7 @@ impl Hub {
 
     /// The laws, after every turn. Only tables small enough to be a test's are walked.
     pub(crate) fn check(&self) {
+        assert!(self.outbox.is_empty(), "a datagram waits for the next turn");
         const SMALL: usize = 256;
         if self.conns.len() > SMALL {
             return;
@@ -616,7 +659,7 @@ fn forget_addr(conn: &Conn, long: &mut Slab<Addr>) -> Addr {
 }
 
 /// Whom a limit per address counts together: a network of 64 bits is one customer's.
-fn network(ip: IpAddr) -> IpAddr {
+pub(crate) fn network(ip: IpAddr) -> IpAddr {
     match ip.to_canonical() {
         IpAddr::V6(ip) => IpAddr::V6((ip.to_bits() & !u128::from(u64::MAX)).into()),
         ip => ip,

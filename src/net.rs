@@ -5,7 +5,7 @@
 //! code that the simulator tests.
 use std::{
     io::{self, IoSlice},
-    net::IpAddr,
+    net::{IpAddr, SocketAddr},
     sync::Arc,
     time::Duration,
 };
@@ -31,6 +31,8 @@ pub enum Token {
     Wake,
     /// The listener of that index.
     Listener(u32),
+    /// The UDP socket of that index.
+    Udp(u32),
     /// The connection in `slot`, if it is still the one of that `serial`.
     Conn {
         /// Index in the table of connections; reused.
@@ -66,7 +68,7 @@ impl Event {
 }
 
 /// How sockets are set up. Accepted connections have it from their listener; outbound ones as soon
-/// as they have begun to connect.
+/// as they have begun to connect. A UDP socket has what is not about connections.
 #[derive(Clone, Debug)]
 pub struct SocketOptions {
     /// Connections that the kernel may hold ready for `accept`. The kernel cuts it to its own
@@ -111,6 +113,18 @@ impl Default for SocketOptions {
     }
 }
 
+/// A datagram that came, in the buffer that was given for it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Received {
+    /// How many bytes of it are there.
+    pub size: usize,
+    /// Who says that it sent it. Anybody can write anybody's address there.
+    pub from: SocketAddr,
+    /// It was longer than the buffer, and what did not fit is lost. Where the system does not say,
+    /// one that fills the buffer counts as such: give one byte more than is wanted.
+    pub truncated: bool,
+}
+
 /// The system calls and the clock.
 ///
 /// Errors are those of the call, unchanged. No call blocks but [`wait`](Net::wait).
@@ -119,6 +133,8 @@ pub trait Net {
     type Listener;
     /// A connected socket, or one on its way. Dropping it closes it in the kernel's usual way.
     type Stream;
+    /// A socket that datagrams come to and go from. Dropping it closes it.
+    type Udp;
 
     /// A read that fills less than its buffer has emptied the socket, and a write that is taken
     /// in part has filled it: an edge will tell when that changes. Where it is `false` only
@@ -197,6 +213,22 @@ pub trait Net {
 
     /// Close at once with a reset; what the kernel still holds is dropped.
     fn reset(&mut self, stream: Self::Stream);
+
+    /// Take datagrams at `addr` (port 0 takes a free one) and tell of them under `token`,
+    /// edge-triggered, as of all else.
+    fn bind_udp(
+        &mut self,
+        addr: SocketAddr,
+        options: &SocketOptions,
+        token: Token,
+    ) -> io::Result<(Self::Udp, SocketAddr)>;
+
+    /// The next datagram that the kernel holds. An error other than `WouldBlock` may be about one
+    /// that was sent before (ICMP); it says nothing of the next.
+    fn recv_from(&mut self, socket: &mut Self::Udp, into: &mut [u8]) -> io::Result<Received>;
+
+    /// Give the kernel a datagram, whole or not at all.
+    fn send_to(&mut self, socket: &mut Self::Udp, to: SocketAddr, bytes: &[u8]) -> io::Result<()>;
 }
 
 /// The system has run out of something that comes back by itself: descriptors, memory, buffers.

@@ -461,6 +461,11 @@ impl Layer for SendProxy {
 mod tests {
     use super::*;
 
+    fn addr_of(text: &str) -> Addr {
+        let addr: SocketAddr = text.parse().unwrap();
+        addr.into()
+    }
+
     /// What comes of these first bytes: whom they name and what is left, or what is wrong.
     fn reads(bytes: &[u8]) -> Result<(Option<SocketAddr>, Vec<u8>), String> {
         let (mut layer, mut plain) = (AcceptProxy::new(), Vec::new());
@@ -620,7 +625,7 @@ mod tests {
             ["0.0.0.0/0", "::1"].map(|text| text.parse().unwrap()).into_iter().collect();
         assert!(all.contains([8, 8, 8, 8].into()) && !all.contains("::2".parse().unwrap()));
         for stranger in ["[::2]:7", "11.0.0.1:7"] {
-            let says = trusted.accept(stranger.parse().unwrap()).unwrap_err().to_string();
+            let says = trusted.accept(&addr_of(stranger)).unwrap_err().to_string();
             assert_eq!(says, "it is not a trusted proxy");
         }
     }

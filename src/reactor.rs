@@ -30,6 +30,11 @@ use crate::{
     trace::What,
 };
 
+mod datagrams;
+
+pub use datagrams::Bound;
+use datagrams::Udp;
+
 /// How long accepting, reading or writing waits when the system is short of something. Sooner
 /// would be a busy loop; later, and whoever waits would notice.
 const SHORTAGE_MS: u64 = 10;
@@ -69,6 +74,7 @@ pub struct Reactor<P: Protocol, N: Net = Os> {
     streams: Vec<Option<N::Stream>>,
     sessions: Vec<Option<P::Session>>,
     listeners: Vec<Listener<N::Listener>>,
+    udp: Vec<Udp<N::Udp>>,
     events: Vec<Event>,
     jobs: Jobs<P>,
     handle: Handle<P>,
@@ -76,6 +82,8 @@ pub struct Reactor<P: Protocol, N: Net = Os> {
     scratch: Box<[u8]>,
     /// What layers make of it.
     plain: Vec<u8>,
+    /// Every datagram lands here.
+    datagram: Vec<u8>,
     /// Until then nothing is accepted: the system is short of something.
     accept_at: Option<u64>,
     /// Connections that met such a shortage, to be tried again then.
@@ -141,11 +149,13 @@ impl<P: Protocol, N: Net> Reactor<P, N> {
             streams: Vec::new(),
             sessions: Vec::new(),
             listeners: Vec::new(),
+            udp: Vec::new(),
             events: Vec::new(),
             jobs,
             handle,
             scratch,
             plain: Vec::new(),
+            datagram: Vec::new(),
             accept_at: None,
             starved: Vec::new(),
             starved_at: None,
@@ -159,14 +169,7 @@ impl<P: Protocol, N: Net> Reactor<P, N> {
     /// # Errors
     /// That of the last address tried, or `InvalidInput` if there was none.
     pub fn listen(&mut self, addr: impl ToSocketAddrs) -> io::Result<Listening> {
-        let mut failed = io::Error::new(io::ErrorKind::InvalidInput, "no address to listen at");
-        for addr in addr.to_socket_addrs()? {
-            match self.listen_at(addr) {
-                Ok(listening) => return Ok(listening),
-                Err(e) => failed = e,
-            }
-        }
-        Err(failed)
+        at_first(addr, |addr| self.listen_at(addr))
     }
 
     /// Listen at every address that `addr` resolves to. Those of a family that this machine does
@@ -176,28 +179,8 @@ impl<P: Protocol, N: Net> Reactor<P, N> {
     /// Any other failure, of any address; none is listened at then.
     pub fn listen_all(&mut self, addr: impl ToSocketAddrs) -> io::Result<Vec<Listening>> {
         let before = self.listeners.len();
-        let mut found = Vec::new();
-        let mut absent = io::Error::new(io::ErrorKind::InvalidInput, "no address to listen at");
-        let mut addrs: Vec<SocketAddr> = Vec::new();
-        for addr in addr.to_socket_addrs()? {
-            if !addrs.contains(&addr) {
-                addrs.push(addr); // a name may say the same twice
-            }
-        }
-        for addr in addrs {
-            match self.listen_at(addr) {
-                Ok(listening) => found.push(listening),
-                Err(e) if family_is_absent(&e) => {
-                    debug!("not listening on {addr}: {e}");
-                    absent = e;
-                }
-                Err(e) => {
-                    self.listeners.truncate(before);
-                    return Err(e);
-                }
-            }
-        }
-        if found.is_empty() { Err(absent) } else { Ok(found) }
+        let found = at_each(addr, |addr| self.listen_at(addr));
+        found.inspect_err(|_| self.listeners.truncate(before))
     }
 
     /// Listen at this one, which may be a unix socket. The file of one is made here, in place of
@@ -292,8 +275,10 @@ impl<P: Protocol, N: Net> Reactor<P, N> {
         self.drain();
         self.accept();
         self.connect();
+        self.receive_datagrams();
         self.serve();
         self.release();
+        self.send_datagrams();
         self.end_turn();
         Ok(())
     }
@@ -326,10 +311,59 @@ impl<P: Protocol, N: Net> Reactor<P, N> {
 
     /// Stopped, and nobody left.
     pub fn is_done(&self) -> bool {
+        self.is_drained() && self.udp_is_closed()
+    }
+
+    /// Stopped, and nobody is connected or will be.
+    fn is_drained(&self) -> bool {
         self.hub.is_stopping()
             && self.hub.is_empty()
             && self.listeners.iter().all(|listener| listener.socket.is_none())
     }
+}
+
+/// What comes of the first address that something comes of.
+fn at_first<T>(
+    addr: impl ToSocketAddrs,
+    mut at: impl FnMut(SocketAddr) -> io::Result<T>,
+) -> io::Result<T> {
+    let mut failed = no_address();
+    for addr in addr.to_socket_addrs()? {
+        match at(addr) {
+            Ok(found) => return Ok(found),
+            Err(e) => failed = e,
+        }
+    }
+    Err(failed)
+}
+
+/// What comes of each address, but of those of a family that this machine does not have.
+fn at_each<T>(
+    addr: impl ToSocketAddrs,
+    mut at: impl FnMut(SocketAddr) -> io::Result<T>,
+) -> io::Result<Vec<T>> {
+    let (mut found, mut absent) = (Vec::new(), no_address());
+    let mut addrs: Vec<SocketAddr> = Vec::new();
+    for addr in addr.to_socket_addrs()? {
+        if !addrs.contains(&addr) {
+            addrs.push(addr); // a name may say the same twice
+        }
+    }
+    for addr in addrs {
+        match at(addr) {
+            Ok(one) => found.push(one),
+            Err(e) if family_is_absent(&e) => {
+                debug!("not listening on {addr}: {e}");
+                absent = e;
+            }
+            Err(e) => return Err(e),
+        }
+    }
+    if found.is_empty() { Err(absent) } else { Ok(found) }
+}
+
+fn no_address() -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidInput, "no address to listen at")
 }
 
 /// An IPv4 client of an IPv6 listener has its IPv4 address.
@@ -381,6 +415,7 @@ impl<P: Protocol, N: Net> Reactor<P, N> {
             || !dials.is_empty()
             || sweeping
             || self.jobs.has_more()
+            || self.has_datagrams()
             || self.may_accept() && self.listeners.iter().any(|listener| listener.ready)
     }
 
@@ -399,14 +434,14 @@ impl<P: Protocol, N: Net> Reactor<P, N> {
             _ => None,
         };
         let timers = self.hub.timers.next();
-        let all = [timers, self.accept_at, self.starved_at, grace];
+        let all = [timers, self.accept_at, self.starved_at, self.next_receive(), grace];
         let whole = all.into_iter().flatten().min().map(Duration::from_millis);
         [whole, self.hub.tick_at].into_iter().flatten().min()
     }
 
     /// Bits are set and connections queued; nothing is acted on here.
     fn note_readiness(&mut self) {
-        let Self { hub, events, listeners, .. } = self;
+        let Self { hub, events, listeners, udp, .. } = self;
         hub.stats.events += events.len() as u64;
         for event in events.drain(..) {
             match event.token {
@@ -414,6 +449,11 @@ impl<P: Protocol, N: Net> Reactor<P, N> {
                 Token::Listener(n) => {
                     if let Some(listener) = listeners.get_mut(n as usize) {
                         listener.ready = true;
+                    }
+                }
+                Token::Udp(n) => {
+                    if let Some(udp) = udp.get_mut(n as usize) {
+                        udp.ready = true;
                     }
                 }
                 Token::Conn { slot, serial } => {
@@ -464,6 +504,7 @@ impl<P: Protocol, N: Net> Reactor<P, N> {
         if self.starved_at.is_some_and(|at| at <= now) {
             self.feed_starved();
         }
+        self.end_pauses(now);
         for _ in 0..self.hub.config.timers_max {
             match self.hub.timers.step(now) {
                 Step::Done => return,
@@ -565,6 +606,7 @@ impl<P: Protocol, N: Net> Reactor<P, N> {
             listener.socket = None;
             listener.ready = false;
         }
+        self.close_udp();
         let slots: Vec<u32> = self.hub.conns.iter().map(|(slot, _)| slot as u32).collect();
         for slot in slots {
             self.hub.end(slot, Reason::Stopped);
@@ -1417,6 +1459,7 @@ enum Culprit {
     Nobody,
     Conn(u32),
     Gone(ConnId),
+    Datagram(SocketAddr),
     Job,
     Tick,
 }
@@ -1446,6 +1489,7 @@ struct Complaints {
     per_ip: Throttle,
     layer: Throttle,
     handshake: Throttle,
+    udp: datagrams::Complaints,
     slow: Throttle,
 }
 
@@ -1453,7 +1497,7 @@ impl Default for Complaints {
     fn default() -> Self {
         let [shortage, full, per_ip, layer, handshake, slow] =
             std::array::from_fn(|_| Throttle::new(1));
-        Self { shortage, full, per_ip, layer, handshake, slow }
+        Self { shortage, full, per_ip, layer, handshake, udp: Default::default(), slow }
     }
 }
 
@@ -1483,6 +1527,7 @@ impl<P: Protocol, N: Net> Reactor<P, N> {
         match culprit {
             Culprit::Nobody => "nobody".into(),
             Culprit::Job => "a job of another thread".into(),
+            Culprit::Datagram(from) => format!("a datagram from {from}"),
             Culprit::Tick => "the protocol's tick".into(),
             Culprit::Gone(id) => match &self.watch.gone {
                 Some(addr) => format!("connection {id} with {addr}"),

@@ -4,14 +4,14 @@ mod common;
 
 use std::{
     io::{self, IoSlice},
-    net::IpAddr,
+    net::{IpAddr, SocketAddr},
     sync::{Arc, Mutex},
     time::Duration,
 };
 
 use charkh::{
     Addr, Config, Peer, Reactor,
-    net::{ClientId, Clock, Event, Net, Sim, SocketOptions, Token, Wake, sim},
+    net::{ClientId, Clock, Event, Net, Received, Sim, SocketOptions, Token, Wake, sim},
 };
 use common::{Script, on_data, pattern, settle, world};
 
@@ -253,6 +253,7 @@ struct Long(Sim);
 impl Net for Long {
     type Listener = sim::SimListener;
     type Stream = sim::SimStream;
+    type Udp = sim::SimUdp;
     const SHORT_MEANS_DONE: bool = false;
 
     fn now(&mut self) -> Duration {
@@ -306,5 +307,22 @@ impl Net for Long {
     }
     fn reset(&mut self, stream: Self::Stream) {
         self.0.reset(stream);
+    }
+
+    fn bind_udp(
+        &mut self,
+        addr: SocketAddr,
+        options: &SocketOptions,
+        token: Token,
+    ) -> io::Result<(Self::Udp, SocketAddr)> {
+        self.0.bind_udp(addr, options, token)
+    }
+
+    fn recv_from(&mut self, socket: &mut Self::Udp, into: &mut [u8]) -> io::Result<Received> {
+        self.0.recv_from(socket, into)
+    }
+
+    fn send_to(&mut self, socket: &mut Self::Udp, to: SocketAddr, bytes: &[u8]) -> io::Result<()> {
+        self.0.send_to(socket, to, bytes)
     }
 }

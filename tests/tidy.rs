@@ -18,9 +18,10 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("layer", &["addr"]),
     ("logging", &[]),
     ("net", &["addr"]),
+    ("outbox", &[]),
     ("timers", &[]),
     ("tls", &["layer"]),
-    ("tls/client", &["layer", "tls", "tls/pem"]),
+    ("tls/client", &["tls", "tls/pem"]),
     ("tls/pem", &[]),
     ("tls/server", &["layer", "tls", "tls/pem"]),
     ("tls/words", &[]),
@@ -32,6 +33,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("net/os/unix", &["addr", "net"]),
     ("net/sim", &["addr", "net"]),
     ("net/sim/faults", &[]),
+    ("net/sim/udp", &["net/sim"]),
     ("net/sim/worlds", &["net/sim"]),
     ("conn", &["buf", "layer"]),
     ("config", &["conn", "net"]),
@@ -39,20 +41,25 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     (
         "hub",
         &[
-            "addr", "buf", "config", "conn", "hot", "layer", "peer", "stats", "timers", "trace",
-            "weights",
+            "addr", "buf", "config", "conn", "hot", "layer", "outbox", "peer", "stats", "timers",
+            "trace", "weights",
         ],
     ),
     ("peer", &["addr", "conn", "hub", "layer"]),
+    ("datagram", &["hub", "outbox"]),
     ("handle", &["hub", "net"]),
-    ("protocol", &["conn", "hub", "input", "peer"]),
+    ("protocol", &["conn", "datagram", "hub", "input", "peer"]),
     ("proxy", &["layer"]),
     ("reactor", EVERYTHING_BUT_CLIENT),
+    (
+        "reactor/datagrams",
+        &["datagram", "hub", "logging", "net", "outbox", "protocol", "reactor", "trace"],
+    ),
 ];
 
 const EVERYTHING_BUT_CLIENT: &[&str] = &[
-    "addr", "buf", "codec", "config", "conn", "handle", "hub", "input", "layer", "logging", "net",
-    "peer", "protocol", "stats", "timers", "trace", "weights",
+    "addr", "buf", "codec", "config", "conn", "datagram", "handle", "hub", "input", "layer",
+    "logging", "net", "outbox", "peer", "protocol", "stats", "timers", "trace", "weights",
 ];
 
 /// What the library does without, and where it does not.

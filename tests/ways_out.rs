@@ -19,7 +19,7 @@ use std::{
 use charkh::{
     Addr, Config, ConnId, Escaped, Handle, Input, Peer, Reactor, Result, WhenFull,
     codec::{Decode, Delimited, LengthPrefixed, Lines, Status, Width},
-    net::{Clock, Event, Faults, Net, Os, Sim, SocketOptions, Token, Wake, sim},
+    net::{Clock, Event, Faults, Net, Os, Received, Sim, SocketOptions, Token, Wake, sim},
 };
 use common::{Echo, MS, Script, on_data, pattern, read_all, settle, swallow, world};
 
@@ -80,6 +80,7 @@ impl Terse {
 impl Net for Terse {
     type Listener = sim::SimListener;
     type Stream = TerseStream;
+    type Udp = sim::SimUdp;
 
     const SHORT_MEANS_DONE: bool = false;
 
@@ -162,6 +163,23 @@ impl Net for Terse {
 
     fn reset(&mut self, stream: TerseStream) {
         self.sim.reset(stream.0);
+    }
+
+    fn bind_udp(
+        &mut self,
+        addr: SocketAddr,
+        options: &SocketOptions,
+        token: Token,
+    ) -> io::Result<(Self::Udp, SocketAddr)> {
+        self.sim.bind_udp(addr, options, token)
+    }
+
+    fn recv_from(&mut self, socket: &mut Self::Udp, into: &mut [u8]) -> io::Result<Received> {
+        self.sim.recv_from(socket, into)
+    }
+
+    fn send_to(&mut self, socket: &mut Self::Udp, to: SocketAddr, bytes: &[u8]) -> io::Result<()> {
+        self.sim.send_to(socket, to, bytes)
     }
 }
 

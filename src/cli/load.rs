@@ -21,6 +21,7 @@ mod reply;
 mod results;
 mod run;
 mod search;
+mod secured;
 mod show;
 mod sources;
 mod spec;
@@ -38,6 +39,7 @@ use charkh::{
 
 use super::{
     address::Endpoint,
+    tls::{ServerIs, explain},
     units::{self, Count, Size, Span, reason},
 };
 use machine::Machine;
@@ -71,8 +73,8 @@ pub(crate) fn run(args: &LoadArgs) -> Result<u8, String> {
     }
     args.reports.files.try_out()?;
     let text = args.address.as_deref().unwrap_or_default();
-    let address: Endpoint = text.parse()?;
-    let mut addrs = addrs_of(&address)?;
+    let endpoint = args.tls.applied(text.parse()?);
+    let mut addrs = addrs_of(&endpoint)?;
     if let Some(sources) = &args.shape.source {
         let used = sources.len().min(args.shape.connections.0.into());
         let missing = (0..used).map(|n| sources.get(n)).find(|&source| !machine::is_local(source));
@@ -88,12 +90,17 @@ pub(crate) fn run(args: &LoadArgs) -> Result<u8, String> {
         }
         addrs.retain(|addr| fits(addr).is_ok());
     }
-    let mut spec = spec(args, &addrs, &address)?;
+    let mut spec = spec(args, &addrs, &endpoint)?;
+    spec.tls = args.tls.to(&endpoint, args.shape.resume)?;
+    if args.shape.resume && spec.tls.is_none() {
+        return Err("--resume is for TLS: add --tls".into());
+    }
+    let target = endpoint.to_string();
     let plan = plan::plan(&wanted(&spec, args), &Machine::read())?;
     match reach(&addrs, &spec) {
         Ok(target) => spec.target = target,
         Err(why) => {
-            eprint(&format!("cannot connect to {address}: {why}"));
+            eprint(&format!("cannot connect to {target}: {why}"));
             return Ok(TARGET_FAILED);
         }
     }
@@ -105,8 +112,8 @@ pub(crate) fn run(args: &LoadArgs) -> Result<u8, String> {
     let interval = (!args.reports.quiet).then_some(args.reports.interval.0);
     let mut live = Live::new(stops, interval);
     let results = match args.shape.find_max {
-        None => run::run(spec, &address.to_string(), commands(), &mut live)?,
-        Some(promise) => match find_max(&spec, &address, promise, &mut live) {
+        None => run::run(spec, &target, commands(), &mut live)?,
+        Some(promise) => match find_max(&spec, &target, promise, &mut live) {
             Ok(Some(results)) => results,
             Err(why) => {
                 live.end();
@@ -114,7 +121,7 @@ pub(crate) fn run(args: &LoadArgs) -> Result<u8, String> {
             }
             Ok(None) => {
                 live.end();
-                eprint(&format!("{address} keeps {promise} at no rate at all"));
+                eprint(&format!("{target} keeps {promise} at no rate at all"));
                 return Ok(TARGET_FAILED);
             }
         },
@@ -125,7 +132,9 @@ pub(crate) fn run(args: &LoadArgs) -> Result<u8, String> {
 
 fn addrs_of(target: &Endpoint) -> Result<Vec<Addr>, String> {
     match target {
-        Endpoint::Tcp(address) => Ok(address.resolve()?.into_iter().map(Addr::from).collect()),
+        Endpoint::Tcp(address) | Endpoint::Tls(address) => {
+            Ok(address.resolve()?.into_iter().map(Addr::from).collect())
+        }
         Endpoint::Unix(path) => Ok(vec![Endpoint::unix(path).into()]),
         _ => Err(format!("cannot load {target}: this is not spoken yet")),
     }
@@ -194,6 +203,7 @@ fn spec(args: &LoadArgs, addrs: &[Addr], address: &Endpoint) -> Result<Spec, Str
     let reply = args.messages.reply.clone().for_message(message.bytes(0, 0));
     Ok(Spec {
         target,
+        tls: None,
         sources: shape.source.clone(),
         connections,
         threads: shape.threads.min(connections),
@@ -201,6 +211,7 @@ fn spec(args: &LoadArgs, addrs: &[Addr], address: &Endpoint) -> Result<Spec, Str
         connecting_max: shape.connecting.0,
         pace,
         depth: shape.depth,
+        per_connection: shape.per_connection.map(|Count(replies)| replies),
         warmup: shape.warmup(),
         duration: shape.duration(),
         requests: shape.requests,
@@ -223,7 +234,9 @@ fn message(messages: &Messages, address: &Endpoint) -> Result<Message, String> {
         (None, None, None, Reply::Http { .. }) => {
             let host = match address {
                 Endpoint::Unix(_) => "localhost".into(),
-                _ => address.to_string(),
+                Endpoint::Tcp(address) | Endpoint::Tls(address) | Endpoint::Udp(address) => {
+                    address.to_string()
+                }
             };
             Message::fixed(format!("GET / HTTP/1.1\r\nHost: {host}\r\n\r\n").into())
         }
@@ -238,6 +251,7 @@ fn wanted(spec: &Spec, args: &LoadArgs) -> Wanted {
     Wanted {
         target: spec.target.ip(),
         target_is_local: spec.target.ip().is_none_or(machine::is_local),
+        secured: spec.tls.is_some(),
         connections: spec.connections.into(),
         sources: spec.sources.as_ref().map_or(1, Sources::len),
         threads: spec.threads.into(),
@@ -268,19 +282,25 @@ fn lasts(spec: &Spec, args: &LoadArgs) -> String {
     }
 }
 
-/// The first address of the target that takes a connection.
+/// The first address of the target that takes a connection, and shakes hands if it must.
 fn reach(addrs: &[Addr], spec: &Spec) -> Result<Addr, String> {
     let mut why = "it has no address".to_string();
-    let timeouts = Timeouts { connect: Some(spec.timeout), silence: None };
+    let timeouts = Timeouts { connect: Some(spec.timeout), silence: Some(spec.timeout) };
     for addr in addrs {
-        let reached = match addr {
-            Addr::Ip(addr) => Client::connect(addr, &timeouts).map_err(|e| reason(&e)),
+        let layer = spec.tls.as_ref().map(ServerIs::layer).transpose()?;
+        let reached = match (addr, layer) {
+            (Addr::Ip(addr), None) => Client::connect(addr, &timeouts).map_err(|e| reason(&e)),
+            (Addr::Ip(addr), Some(layer)) => {
+                let client = Client::connect_through(addr, layer, &timeouts);
+                let ended = client.and_then(|mut client| client.finish().map(|()| client));
+                ended.map_err(|e| format!("{}{}", reason(&e), explain(&e)))
+            }
             #[cfg(unix)]
-            Addr::Unix(addr) => {
+            (Addr::Unix(addr), _) => {
                 Client::connect_unix(addr, &timeouts).map_err(|e| units::unix_reason(&e))
             }
             #[cfg(not(unix))]
-            Addr::Unix(_) => Err("this system has no unix sockets".into()),
+            (Addr::Unix(_), _) => Err("this system has no unix sockets".into()),
         };
         match reached {
             Ok(_) => return Ok(addr.clone()),
@@ -293,13 +313,13 @@ fn reach(addrs: &[Addr], spec: &Spec) -> Result<Addr, String> {
 /// Trials until the edge is known. `None`: the promise is kept at no rate.
 fn find_max(
     spec: &Spec,
-    address: &Endpoint,
+    target: &str,
     promise: Promise,
     live: &mut Live,
 ) -> Result<Option<Results>, String> {
     let once = |spec: Spec, live: &mut Live| -> Result<Results, String> {
         live.again();
-        run::run(spec, &address.to_string(), commands(), live)
+        run::run(spec, target, commands(), live)
     };
     let closed = Spec { pace: Pace::Closed, duration: Some(GUESS), ..spec.clone() };
     let first = once(closed, live)?;

@@ -9,14 +9,23 @@ use charkh::{
 use super::{
     address::Endpoint,
     args::SendArgs,
+    send_udp,
     text::Text,
     tls::{self, ServerIs},
     units::{self, Maybe, Span, reason},
 };
 
 pub(crate) fn run(args: &SendArgs) -> Result<(), String> {
-    let endpoint = args.tls.applied(args.to.parse()?);
+    let endpoint = match args.to.parse()? {
+        Endpoint::Tcp(address) if args.udp => Endpoint::Udp(address),
+        Endpoint::Udp(address) => Endpoint::Udp(address),
+        endpoint if args.udp => return Err(format!("--udp sends no datagrams to {endpoint}")),
+        endpoint => args.tls.applied(endpoint),
+    };
     let server = args.tls.to(&endpoint, false)?;
+    if let Endpoint::Udp(address) = &endpoint {
+        return send_udp::run(args, address);
+    }
     let timeouts = args.timeouts();
     let client = connect(args, &endpoint, server.as_ref(), &timeouts)?;
     let mut shown = Shown::new(args);
@@ -104,11 +113,11 @@ impl<R: Read> Read for Input<R> {
 }
 
 /// What came, on standard output.
-struct Shown {
+pub(crate) struct Shown {
     out: Out,
     label: &'static str,
     began: bool,
-    nobody_reads: bool,
+    pub(crate) nobody_reads: bool,
 }
 
 enum Out {
@@ -117,7 +126,7 @@ enum Out {
 }
 
 impl Shown {
-    fn new(args: &SendArgs) -> Self {
+    pub(crate) fn new(args: &SendArgs) -> Self {
         let stdout = io::stdout().lock();
         let out = if args.raw { Out::Raw(stdout) } else { Out::Text(Text::new(stdout)) };
         // An answer to one message is told apart from it; a talk reads better without.
@@ -125,7 +134,7 @@ impl Shown {
         Self { out, label, began: false, nobody_reads: false }
     }
 
-    fn show(&mut self, piece: &[u8]) -> io::Result<()> {
+    pub(crate) fn show(&mut self, piece: &[u8]) -> io::Result<()> {
         let label = if self.began { "" } else { self.label };
         self.began = true;
         let written = match &mut self.out {
@@ -135,7 +144,8 @@ impl Shown {
         self.check(written)
     }
 
-    fn end(&mut self) -> io::Result<()> {
+    /// End the line, if one was begun.
+    pub(crate) fn end(&mut self) -> io::Result<()> {
         let written = match &mut self.out {
             Out::Raw(out) => out.flush(),
             Out::Text(text) => text.end(),

@@ -2,7 +2,7 @@
 use std::{env, io};
 
 use charkh::{
-    ListenerId, Listening, Protocol, Reactor,
+    Addr, ListenerId, Protocol, Reactor,
     net::{Net, Os},
     proxy::TrustedProxies,
     tls,
@@ -36,6 +36,11 @@ fn serve<P: Protocol>(args: &ServeArgs, protocol: P) -> Result<(), String> {
     let mut config = args.config();
     let endpoints = args.addresses.iter().map(|text| text.parse());
     let endpoints: Vec<Endpoint> = endpoints.collect::<Result<_, String>>()?;
+    let mut udp = endpoints.iter().filter(|endpoint| matches!(endpoint, Endpoint::Udp(_)));
+    if let (ProtocolName::Chat, Some(endpoint)) = (args.protocol, udp.next()) {
+        let why = "chat is for those who are connected; greet, echo and discard serve UDP";
+        return Err(format!("cannot listen on {endpoint}: {why}"));
+    }
     let tls = Shown::at(&endpoints, &args.tls)?;
     let own = limits::of_its_own(args.addresses.len());
     config.conns_max = limits::max_connections(args.max_connections(), config.conns_max, own)?;
@@ -48,9 +53,9 @@ fn serve<P: Protocol>(args: &ServeArgs, protocol: P) -> Result<(), String> {
     // Before anybody is told that we listen, so that whoever then stops us stops us well.
     let signals = Signals::watch(&mut net).map_err(cannot_start)?;
     let mut reactor = Reactor::with(protocol, net, config).map_err(|e| in_options(&e))?;
-    for (kind, listening) in listen(&mut reactor, &endpoints, args.proxies()?, tls.as_ref())? {
-        info!("listening on {kind}{}", listening.addr);
-        out.line(format!("listening on {kind}{}", listening.addr));
+    for (kind, addr) in listen(&mut reactor, &endpoints, args.proxies()?, tls.as_ref())? {
+        info!("listening on {kind}{addr}");
+        out.line(format!("listening on {kind}{addr}"));
     }
     if let Some(tls) = &tls {
         tls.tell();
@@ -67,12 +72,16 @@ fn serve<P: Protocol>(args: &ServeArgs, protocol: P) -> Result<(), String> {
     let result = run_loop(&mut reactor, &signals, &out, report, trace.as_ref(), reloads);
     let stats = reactor.hub().stats();
     info!(
-        "stopped after {:.1?}: {} connections, {} messages, {} bytes in, {} bytes out",
+        "stopped after {:.1?}: {} connections, {} messages, {} bytes in, {} bytes out{}",
         reactor.net().now() - began,
         stats.accepted,
         stats.messages,
         stats.bytes_in,
-        stats.bytes_out
+        stats.bytes_out,
+        match (stats.datagrams_in, stats.datagrams_out) {
+            (0, 0) => String::new(),
+            (come, gone) => format!("; {come} datagrams in, {gone} datagrams out"),
+        }
     );
     // Not least if the loop failed.
     let traced = trace.map_or(Ok(()), |file| file.finish(reactor.hub()));
@@ -120,27 +129,33 @@ fn listen<P: Protocol>(
     endpoints: &[Endpoint],
     proxies: Option<Proxies>,
     tls: Option<&Shown>,
-) -> Result<Vec<(&'static str, Listening)>, String> {
+) -> Result<Vec<(&'static str, Addr)>, String> {
     // All are found before the first is listened at.
     let mut found = Vec::new();
     for endpoint in endpoints {
         let addrs = match endpoint {
-            Endpoint::Tcp(address) | Endpoint::Tls(address) => address.resolve()?,
+            Endpoint::Tcp(address) | Endpoint::Tls(address) | Endpoint::Udp(address) => {
+                address.resolve()?
+            }
             Endpoint::Unix(_) => Vec::new(),
-            _ => return Err(format!("cannot listen on {endpoint}: this is not served yet")),
         };
         found.push((endpoint, addrs));
     }
     let mut all = Vec::new();
     for (endpoint, addrs) in found {
+        let failed = |why| format!("cannot listen on {endpoint}: {why}");
         let listening = match endpoint {
+            Endpoint::Udp(_) => {
+                let bound = reactor.bind_udp_all(&addrs[..]).map_err(|e| failed(reason(&e)))?;
+                all.extend(bound.into_iter().map(|bound| ("udp ", bound.addr.into())));
+                continue;
+            }
             Endpoint::Unix(path) => {
                 let listening = reactor.listen_at(Endpoint::unix(path));
                 listening.map(|one| vec![one]).map_err(|e| words(&e))
             }
             _ => reactor.listen_all(&addrs[..]).map_err(|e| reason(&e)),
         };
-        let failed = |why| format!("cannot listen on {endpoint}: {why}");
         for listening in listening.map_err(failed)? {
             let kind = match endpoint {
                 Endpoint::Tls(_) => "tls ",
@@ -151,7 +166,7 @@ fn listen<P: Protocol>(
                 let tls = tls.filter(|_| matches!(endpoint, Endpoint::Tls(_))).map(Shown::server);
                 put_layer(reactor, listening.id, proxies.clone(), tls);
             }
-            all.push((kind, listening));
+            all.push((kind, listening.addr));
         }
     }
     Ok(all)

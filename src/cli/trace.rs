@@ -91,6 +91,7 @@ fn told(delay: &Delay, open: &[(ConnId, Addr)]) -> String {
             Some((_, addr)) => format!("connection {name} with {addr}"),
             None => format!("connection {name}"),
         },
+        Who::Datagram => "datagrams".into(),
         Who::Job => "the jobs of other threads".into(),
         _ => "the protocol's tick".into(),
     };

@@ -16,7 +16,7 @@ use std::{
 use mio::net::UnixListener;
 use mio::{
     Events, Interest, Poll,
-    net::{TcpListener, TcpStream},
+    net::{TcpListener, TcpStream, UdpSocket},
 };
 #[cfg(all(target_os = "linux", feature = "fine-sleep"))]
 use rustix::{
@@ -32,7 +32,7 @@ use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
 
 use crate::Addr;
 
-use super::{Event, Net, SocketOptions, Token, Wake};
+use super::{Event, Net, Received, SocketOptions, Token, Wake};
 
 #[cfg(unix)]
 mod unix;
@@ -179,12 +179,14 @@ fn open_spare() -> Option<fs::File> {
     fs::File::open(if cfg!(windows) { "NUL" } else { "/dev/null" }).ok()
 }
 
-/// Wake is 0, listeners are odd, connections even, with the serial in the upper half. Where a
-/// `usize` has 32 bits the serial is cut off, and with it the recognition of late events.
+/// Wake is 0, connections are even, with the serial in the upper half; listeners and UDP sockets
+/// take turns at the odd numbers. Where a `usize` has 32 bits the serial is cut off, and with it
+/// the recognition of late events.
 fn pack(token: Token) -> mio::Token {
     let (tag, serial) = match token {
         Token::Wake => (0, 0),
-        Token::Listener(index) => (1 + 2 * u64::from(index), 0),
+        Token::Listener(index) => (1 + 4 * u64::from(index), 0),
+        Token::Udp(index) => (3 + 4 * u64::from(index), 0),
         Token::Conn { slot, serial } => (2 + 2 * u64::from(slot), u64::from(serial)),
     };
     debug_assert!(tag <= u64::from(u32::MAX));
@@ -195,7 +197,8 @@ fn unpack(token: mio::Token) -> Token {
     let (serial, tag) = ((token.0 as u64 >> 32) as u32, token.0 as u32);
     match tag {
         0 => Token::Wake,
-        tag if tag % 2 == 1 => Token::Listener(tag / 2),
+        tag if tag % 4 == 1 => Token::Listener(tag / 4),
+        tag if tag % 4 == 3 => Token::Udp(tag / 4),
         tag => Token::Conn { slot: tag / 2 - 1, serial },
     }
 }
@@ -349,6 +352,32 @@ fn send_vectored(stream: &mut TcpStream, bytes: &[IoSlice<'_>]) -> io::Result<us
     Ok(rustix::net::sendmsg(stream, bytes, &mut nothing_else, SendFlags::NOSIGNAL)?)
 }
 
+/// With TRUNC the size that is returned is the datagram's own.
+#[cfg(target_os = "linux")]
+fn recv_from(socket: &UdpSocket, into: &mut [u8]) -> io::Result<Received> {
+    let (_, size, from) = rustix::net::recvfrom(socket, &mut *into, RecvFlags::TRUNC)?;
+    let from = from.and_then(|from| SocketAddr::try_from(from).ok());
+    let from = from.ok_or(io::ErrorKind::AddrNotAvailable)?;
+    Ok(Received { size: size.min(into.len()), from, truncated: size > into.len() })
+}
+
+#[cfg(target_os = "linux")]
+fn send_to(socket: &UdpSocket, to: SocketAddr, bytes: &[u8]) -> io::Result<()> {
+    rustix::net::sendto(socket, bytes, SendFlags::empty(), &to)?;
+    Ok(())
+}
+
+#[cfg(not(target_os = "linux"))]
+fn recv_from(socket: &UdpSocket, into: &mut [u8]) -> io::Result<Received> {
+    let (size, from) = socket.recv_from(into)?;
+    Ok(Received { size, from, truncated: size == into.len() })
+}
+
+#[cfg(not(target_os = "linux"))]
+fn send_to(socket: &UdpSocket, to: SocketAddr, bytes: &[u8]) -> io::Result<()> {
+    socket.send_to(bytes, to).map(drop)
+}
+
 #[cfg(not(target_os = "linux"))]
 fn recv(stream: &mut TcpStream, into: &mut [u8]) -> io::Result<usize> {
     io::Read::read(stream, into)
@@ -382,6 +411,7 @@ impl Net for Os {
     // Of a unix socket too: what is asked of a stream here (send, receive, end, register) is the
     // same call for both, and one type is four bytes for each connection less than two.
     type Stream = TcpStream;
+    type Udp = UdpSocket;
 
     // epoll and kqueue tell of every change; mio's Windows must hear `WouldBlock` first.
     const SHORT_MEANS_DONE: bool = cfg!(unix);
@@ -542,6 +572,42 @@ impl Net for Os {
     fn reset(&mut self, stream: TcpStream) {
         // The reset is a courtesy to the kernel's memory; a plain close serves as well.
         let _ = SockRef::from(&stream).set_linger(Some(Duration::ZERO));
+    }
+
+    fn bind_udp(
+        &mut self,
+        addr: SocketAddr,
+        options: &SocketOptions,
+        token: Token,
+    ) -> io::Result<(UdpSocket, SocketAddr)> {
+        let socket = Socket::new(Domain::for_address(addr), Type::DGRAM, Some(Protocol::UDP))?;
+        socket.set_nonblocking(true)?;
+        if let Some(size) = options.recv_buffer {
+            socket.set_recv_buffer_size(size)?;
+        }
+        if let Some(size) = options.send_buffer {
+            socket.set_send_buffer_size(size)?;
+        }
+        // No SO_REUSEADDR: with datagrams it would let another program take the port away.
+        if options.reuse_port {
+            set_reuse_port(&socket)?;
+        }
+        if addr.is_ipv6() {
+            socket.set_only_v6(options.only_v6)?;
+        }
+        socket.bind(&addr.into())?;
+        let mut socket = UdpSocket::from_std(socket.into());
+        self.poll.registry().register(&mut socket, pack(token), Interest::READABLE)?;
+        let addr = socket.local_addr()?;
+        Ok((socket, addr))
+    }
+
+    fn recv_from(&mut self, socket: &mut UdpSocket, into: &mut [u8]) -> io::Result<Received> {
+        recv_from(socket, into)
+    }
+
+    fn send_to(&mut self, socket: &mut UdpSocket, to: SocketAddr, bytes: &[u8]) -> io::Result<()> {
+        send_to(socket, to, bytes)
     }
 }
 

@@ -72,13 +72,16 @@
 //! limits; clients are made, speak and listen by its methods. [`Config::trace`] makes the reactor
 //! remember what it did, and [`Trace::hash`] tells two runs apart.
 //!
+//! Datagrams are sent with [`Sim::send_datagram`] and come with [`Sim::receive_datagram`]; all that
+//! this takes is an address.
+//!
 //! [`Config::trace`]: crate::Config::trace
 //! [`Trace::hash`]: crate::trace::Trace::hash
 use std::{
     collections::VecDeque,
     io::{self, ErrorKind, IoSlice},
     mem,
-    net::{IpAddr, Ipv4Addr},
+    net::{IpAddr, Ipv4Addr, SocketAddr},
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering},
@@ -88,13 +91,16 @@ use std::{
 
 use crate::Addr;
 
-use super::{Event, Net, SocketOptions, Token, Wake};
+use super::{Event, Net, Received, SocketOptions, Token, Wake};
 
 mod faults;
+mod udp;
 mod worlds;
 
 pub use faults::Faults;
 use faults::{Kind, Random, Strike, Struck};
+use udp::Mail;
+pub use udp::SimUdp;
 pub use worlds::{Tally, worlds};
 
 /// Names one end outside: a client, or what an outbound connection reached.
@@ -157,6 +163,7 @@ pub struct Sim {
     /// Those that something can still happen to.
     live: Vec<usize>,
     dialed: VecDeque<ClientId>,
+    mail: Mail,
     injected: Vec<Event>,
 }
 
@@ -293,6 +300,7 @@ impl Sim {
             pipes: Vec::new(),
             live: Vec::new(),
             dialed: VecDeque::new(),
+            mail: Mail::default(),
             injected: Vec::new(),
         }
     }
@@ -442,6 +450,7 @@ impl Sim {
             arrived.append(in_flight);
             pipe.fin_arrived |= pipe.fin_sent;
         }
+        self.deliver_all_datagrams();
     }
 
     /// The server has ended its half, or closed.
@@ -651,6 +660,7 @@ impl Sim {
                 events.push(Event { token, readable, writable, ending, failed });
             }
         }
+        self.tell_of_datagrams(events);
         // A kernel's list is in no order that one may rely on.
         let first = self.random(self.live.len());
         for n in 0..self.live.len() {
@@ -858,6 +868,7 @@ const UNWATCHED: i32 = 28;
 impl Net for Sim {
     type Listener = SimListener;
     type Stream = SimStream;
+    type Udp = SimUdp;
 
     const SHORT_MEANS_DONE: bool = true;
     const HOLDS_TO_THE_LAWS: bool = true;
@@ -870,12 +881,13 @@ impl Net for Sim {
         self.looks += 1;
         let rests = self.looks <= self.looks_max;
         assert!(rests, "the wheel never comes to rest: it has turned {} times", self.looks_max);
-        let moved = self.deliver();
+        let moved = self.deliver() | self.deliver_datagrams();
         self.tell(events);
         let pending = self.live.iter().map(|&i| &self.pipes[i]).any(|pipe| {
             let watched = pipe.token.is_some() && pipe.state() == OPEN;
             watched && (pipe.edge_in || pipe.edge_out)
         });
+        let pending = pending || self.has_news_of_datagrams();
         let woken = self.woken.load(Ordering::Relaxed)
             && !self.strikes(Kind::LateWake, None)
             && self.woken.swap(false, Ordering::Relaxed);
@@ -987,5 +999,22 @@ impl Net for Sim {
     fn reset(&mut self, stream: SimStream) {
         stream.state.store(RESET, Ordering::Relaxed);
         self.settle(stream.pipe);
+    }
+
+    fn bind_udp(
+        &mut self,
+        addr: SocketAddr,
+        _: &SocketOptions,
+        token: Token,
+    ) -> io::Result<(SimUdp, SocketAddr)> {
+        Ok(self.open_udp_at(addr, token))
+    }
+
+    fn recv_from(&mut self, socket: &mut SimUdp, into: &mut [u8]) -> io::Result<Received> {
+        self.try_recv_from(socket, into)
+    }
+
+    fn send_to(&mut self, socket: &mut SimUdp, to: SocketAddr, bytes: &[u8]) -> io::Result<()> {
+        self.try_send_to(socket, to, bytes)
     }
 }

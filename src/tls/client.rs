@@ -126,8 +126,8 @@ impl Client {
 
     /// The layer of one connection, for
     /// [`Hub::connect_through`](crate::Hub::connect_through), or for the blocking
-    /// [`client`](crate::client): to the server of this name, which its certificate must show, or to
-    /// one of this IP address.
+    /// [`client`](crate::client): to the server of this name, which its certificate must show, or
+    /// to one of this IP address.
     ///
     /// # Errors
     /// `InvalidInput`, if it is neither a name nor an address.

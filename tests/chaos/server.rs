@@ -8,7 +8,7 @@ use std::{
 };
 
 use charkh::{
-    Config, ConnId, Handle, Hub, Input, Peer, Protocol, Reason, Result,
+    Config, ConnId, Datagram, Handle, Hub, Input, Peer, Protocol, Reason, Result,
     codec::{Decode, Status},
     net::Clock,
 };
@@ -17,6 +17,7 @@ use super::{
     account::{Account, FAULT, INPUT, Sending},
     dice::Dice,
     envelope::Envelope,
+    mail::Mail,
 };
 
 /// The byte that the client of this address sends in this place.
@@ -43,6 +44,7 @@ pub struct Server {
     pub accounts: BTreeMap<SocketAddr, Account>,
     pub opened: u64,
     pub closed: u64,
+    pub mail: Mail,
     pub jobs_sent: u64,
     jobs_run: u64,
     /// The door for threads is open to callbacks too.
@@ -87,6 +89,7 @@ impl Server {
             accounts: BTreeMap::new(),
             opened: 0,
             closed: 0,
+            mail: Mail::default(),
             jobs_sent: 0,
             jobs_run: 0,
             handle: None,
@@ -347,6 +350,7 @@ impl Server {
                 hub.tick_at(at);
             }
             8 if self.dice.one_in(50) => self.stop(hub),
+            10 => self.mail.write(&mut self.dice, hub),
             12 | 13 => {
                 let count = 1 + self.dice.below(4);
                 self.ask_for_jobs(count);
@@ -556,6 +560,13 @@ impl Protocol for Server {
     fn connect_failed(&mut self, hub: &mut Hub, id: ConnId, reason: Reason) {
         assert!(self.dialing.remove(&id), "failed, and never dialed");
         self.end(hub, id, &reason);
+    }
+
+    fn datagram(&mut self, datagram: &mut Datagram) {
+        self.mail.came(&mut self.dice, datagram);
+        if self.dice.strikes(self.violence) {
+            self.rude_to_all(datagram.hub());
+        }
     }
 
     fn tick(&mut self, hub: &mut Hub) {

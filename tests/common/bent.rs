@@ -9,7 +9,7 @@ use std::{
 
 use charkh::{
     Addr,
-    net::{Event, Net, Sim, SocketOptions, Token, Wake},
+    net::{Event, Net, Received, Sim, SocketOptions, Token, Wake},
 };
 
 pub struct Bent {
@@ -39,6 +39,7 @@ impl Bent {
 impl Net for Bent {
     type Listener = <Sim as Net>::Listener;
     type Stream = <Sim as Net>::Stream;
+    type Udp = <Sim as Net>::Udp;
 
     const SHORT_MEANS_DONE: bool = Sim::SHORT_MEANS_DONE;
 
@@ -113,5 +114,25 @@ impl Net for Bent {
 
     fn reset(&mut self, stream: Self::Stream) {
         self.sim.reset(stream);
+    }
+
+    fn bind_udp(
+        &mut self,
+        addr: SocketAddr,
+        options: &SocketOptions,
+        token: Token,
+    ) -> io::Result<(Self::Udp, SocketAddr)> {
+        self.fails("bind_udp")?;
+        self.sim.bind_udp(addr, options, token)
+    }
+
+    fn recv_from(&mut self, socket: &mut Self::Udp, into: &mut [u8]) -> io::Result<Received> {
+        self.fails("recv_from")?;
+        self.sim.recv_from(socket, into)
+    }
+
+    fn send_to(&mut self, socket: &mut Self::Udp, to: SocketAddr, bytes: &[u8]) -> io::Result<()> {
+        self.fails("send_to")?;
+        self.sim.send_to(socket, to, bytes)
     }
 }

@@ -29,6 +29,9 @@ const USER_BYTES: u64 = 150;
 /// And for each request that may be under way on it.
 const FLIGHT_BYTES: u64 = 16;
 
+/// And for one that is encrypted: what rustls keeps of it. Measured: MEASURED
+const TLS_BYTES: u64 = 5_000;
+
 /// Descriptors for each thread: its poll, what wakes it, a timer, and what tells how it fares.
 const THREAD_DESCRIPTORS: u64 = 4;
 
@@ -38,6 +41,8 @@ pub(crate) struct Wanted {
     pub(crate) target: Option<IpAddr>,
     /// The server's half of each connection lives on this machine too.
     pub(crate) target_is_local: bool,
+    /// Connections are encrypted.
+    pub(crate) secured: bool,
     pub(crate) connections: u64,
     /// Addresses to connect from; 1 if none was given.
     pub(crate) sources: u64,
@@ -171,7 +176,8 @@ fn bytes_each(wanted: &Wanted) -> u64 {
     // What a server keeps of its own is not known; ours is as good a guess as any.
     let ends = if wanted.target_is_local { 2 } else { 1 };
     let kernel = if wanted.target.is_some() { KERNEL_BYTES } else { KERNEL_BYTES_UNIX };
-    ((kernel + USER_BYTES) * ends).saturating_add(under_way)
+    let secured = if wanted.secured { TLS_BYTES } else { 0 };
+    ((kernel + USER_BYTES + secured) * ends).saturating_add(under_way)
 }
 
 fn few_descriptors(wanted: &Wanted, machine: &Machine, room: u64) -> String {
@@ -375,6 +381,7 @@ mod tests {
             sources: 1,
             threads: 1,
             connecting: 512,
+            secured: false,
             pace: Pace::Closed { depth: 1 },
             messages: "64 B messages".into(),
             size: 64,

@@ -19,7 +19,8 @@ pub(crate) struct ClientTls {
     /// Believe anyone: whoever stands in between can read and change what is sent.
     #[arg(long)]
     insecure: bool,
-    /// Whom to ask for, and whose name the certificate must show [default: the host of the address].
+    /// Whom to ask for, and whose name the certificate must show [default: the host of the
+    /// address].
     #[arg(long, value_name = "NAME")]
     server_name: Option<String>,
     /// The certificate chain to show a server that asks for one (PEM), the client's own first.
