@@ -39,7 +39,7 @@ pub(crate) enum Command {
     /// Listen, and serve everyone who connects until SIGTERM or Ctrl-C.
     Serve(Box<ServeArgs>),
     /// Send a message, or standard input, and show what comes back.
-    Send(SendArgs),
+    Send(Box<SendArgs>),
     /// Make a load, measure how it is served, and say whether that can be trusted.
     Load(Box<LoadArgs>),
 }
