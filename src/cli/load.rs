@@ -195,6 +195,7 @@ fn spec(args: &LoadArgs, addrs: &[SocketAddr], address: &Address) -> Result<Spec
     Ok(Spec {
         target,
         tls: None,
+        resume: shape.resume,
         sources: shape.source.clone(),
         connections,
         threads: shape.threads.min(connections),
