@@ -25,6 +25,10 @@
 //! each other, each with full buffers: [`Client::exchange`] does.
 //!
 //! Between it and the wire there may be a [`Layer`], such as TLS: [`Client::connect_through`].
+#[cfg(unix)]
+use std::os::{fd::OwnedFd, unix::net::UnixStream};
+#[cfg(any(target_os = "linux", target_os = "android"))]
+use std::os::{linux::net::SocketAddrExt, unix::net};
 use std::{
     io::{self, ErrorKind, Read, Write},
     net::{Shutdown, SocketAddr, TcpStream, ToSocketAddrs},
@@ -38,6 +42,8 @@ use std::{
 };
 
 use crate::Layer;
+#[cfg(unix)]
+use crate::UnixAddr;
 use sealed::Sealed;
 
 mod sealed;
@@ -104,16 +110,37 @@ impl Client {
                 }
             };
             match connected {
-                Ok(stream) => return Self::over(stream, timeouts.silence),
+                Ok(stream) => {
+                    stream.set_nodelay(true)?;
+                    return Self::over(stream, timeouts.silence);
+                }
                 Err(e) => failed = e,
             }
         }
         Err(failed)
     }
 
+    /// Connect to a unix socket. [`local_addr`](Client::local_addr) and
+    /// [`peer_addr`](Client::peer_addr) are errors then, as is what else only TCP has.
+    ///
+    /// # Errors
+    /// What the system says; `TimedOut` if the server's backlog is full and stays so.
+    #[cfg(unix)]
+    pub fn connect_unix(addr: &UnixAddr, timeouts: &Timeouts) -> io::Result<Self> {
+        let (told, result) = mpsc::channel();
+        let addr = addr.clone();
+        // Std cannot wait for this with a limit. Whoever has waited too long leaves a thread behind,
+        // which waits on.
+        thread::Builder::new().name("charkh-connect".into()).spawn(move || {
+            let _ = told.send(connect_unix(&addr));
+        })?;
+        let limit = timeouts.connect.unwrap_or(Duration::MAX);
+        let stream = result.recv_timeout(limit).map_err(|_| ErrorKind::TimedOut)??;
+        Self::over(stream, timeouts.silence)
+    }
+
     fn over(stream: TcpStream, silence: Option<Duration>) -> io::Result<Self> {
         let silence = silence.map(|silence| silence.max(Duration::from_millis(1)));
-        stream.set_nodelay(true)?;
         stream.set_read_timeout(silence)?;
         stream.set_write_timeout(silence)?;
         Ok(Self { stream, silence, through: None })
@@ -136,14 +163,31 @@ impl Client {
         timeouts: &Timeouts,
     ) -> io::Result<Self> {
         let until = timeouts.connect.map(|limit| (Instant::now(), limit));
-        let mut client = Self::connect(addr, timeouts)?;
+        Self::connect(addr, timeouts)?.put_layer(layer, until)
+    }
+
+    /// Speak through this layer from now on; what was sent before, a header of the PROXY protocol
+    /// for instance, was plain.
+    ///
+    /// # Errors
+    /// Those of [`connect_through`](Client::connect_through), but for the connection's.
+    pub fn through(self, layer: Box<dyn Layer + Send>, timeouts: &Timeouts) -> io::Result<Self> {
+        let until = timeouts.connect.map(|limit| (Instant::now(), limit));
+        self.put_layer(layer, until)
+    }
+
+    fn put_layer(
+        mut self,
+        layer: Box<dyn Layer + Send>,
+        until: Option<(Instant, Duration)>,
+    ) -> io::Result<Self> {
         let sealed = Arc::new(Sealed::new(layer));
         let wire = vec![0; PIECE];
-        client.through = Some(Through { sealed, wire, plain: Vec::new(), taken: 0 });
-        client.shake_hands(until)?;
-        client.stream.set_read_timeout(client.silence)?;
-        client.stream.set_write_timeout(client.silence)?;
-        Ok(client)
+        self.through = Some(Through { sealed, wire, plain: Vec::new(), taken: 0 });
+        self.shake_hands(until)?;
+        self.stream.set_read_timeout(self.silence)?;
+        self.stream.set_write_timeout(self.silence)?;
+        Ok(self)
     }
 
     fn shake_hands(&mut self, until: Option<(Instant, Duration)>) -> io::Result<()> {
@@ -395,6 +439,23 @@ fn read(mut stream: &TcpStream, into: &mut [u8]) -> io::Result<usize> {
             result => return result.map_err(in_time),
         }
     }
+}
+
+/// Nothing here asks for more than any socket has, so it passes for one of TCP.
+#[cfg(unix)]
+fn connect_unix(addr: &UnixAddr) -> io::Result<TcpStream> {
+    let stream = match addr {
+        UnixAddr::Path(path) => UnixStream::connect(path)?,
+        #[cfg(any(target_os = "linux", target_os = "android"))]
+        UnixAddr::Abstract(name) => {
+            UnixStream::connect_addr(&net::SocketAddr::from_abstract_name(name)?)?
+        }
+        _ => {
+            let text = format!("there is no way to connect to {addr}");
+            return Err(io::Error::new(ErrorKind::InvalidInput, text));
+        }
+    };
+    Ok(OwnedFd::from(stream).into())
 }
 
 /// Unix says of a timeout that the call would block, Windows that it timed out.

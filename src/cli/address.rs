@@ -3,9 +3,11 @@
 use std::{
     fmt, io,
     net::{Ipv6Addr, SocketAddr, ToSocketAddrs},
-    path::PathBuf,
+    path::{Path, PathBuf},
     str::FromStr,
 };
+
+use charkh::UnixAddr;
 
 /// Where the server listens, and where the client connects, if nothing else is said.
 pub(crate) const DEFAULT: &str = "localhost:12345";
@@ -58,6 +60,16 @@ impl FromStr for Endpoint {
             }
             Some(("unix", path)) => Ok(Self::Unix(path.into())),
             _ => text.parse().map(Self::Tcp),
+        }
+    }
+}
+
+impl Endpoint {
+    /// That of a unix socket, which has a file unless it begins with `@`.
+    pub(crate) fn unix(path: &Path) -> UnixAddr {
+        match path.to_str().and_then(|path| path.strip_prefix('@')) {
+            Some(name) => UnixAddr::abstract_name(name),
+            None => UnixAddr::path(path),
         }
     }
 }

@@ -1,21 +1,33 @@
 //! `charkh send`.
 use std::io::{self, Cursor, ErrorKind, IsTerminal, Read, StdoutLock, Write};
 
-use charkh::client::{Client, Timeouts};
+use charkh::{
+    client::{Client, Timeouts},
+    proxy::SendProxy,
+};
 
 use super::{
     address::Endpoint,
     args::SendArgs,
+    send_udp,
     text::Text,
     tls::{self, ServerIs},
-    units::{Maybe, Span, reason},
+    units::{self, Maybe, Span, reason},
 };
 
 pub(crate) fn run(args: &SendArgs) -> Result<(), String> {
-    let endpoint = args.tls.applied(args.to.parse()?);
+    let endpoint = match args.to.parse()? {
+        Endpoint::Tcp(address) if args.udp => Endpoint::Udp(address),
+        Endpoint::Udp(address) => Endpoint::Udp(address),
+        endpoint if args.udp => return Err(format!("--udp sends no datagrams to {endpoint}")),
+        endpoint => args.tls.applied(endpoint),
+    };
     let server = args.tls.to(&endpoint, false)?;
+    if let Endpoint::Udp(address) = &endpoint {
+        return send_udp::run(args, address);
+    }
     let timeouts = args.timeouts();
-    let client = connect(&endpoint, server.as_ref(), &timeouts)?;
+    let client = connect(args, &endpoint, server.as_ref(), &timeouts)?;
     let mut shown = Shown::new(args, server.is_none());
     let show = |piece: &[u8]| shown.show(piece);
     let result = match &args.message {
@@ -41,19 +53,38 @@ pub(crate) fn run(args: &SendArgs) -> Result<(), String> {
     }
 }
 
+/// What a balancer says before its client's first byte, if that was asked for.
+fn send_header(args: &SendArgs, client: &mut Client) -> io::Result<()> {
+    let Some(version) = args.proxy_header() else { return Ok(()) };
+    let named = args.proxy_client.map_or_else(|| client.local_addr(), Ok)?;
+    let header = SendProxy::new(version, named, client.peer_addr()?);
+    client.send_all(header.header())
+}
+
 fn connect(
+    args: &SendArgs,
     endpoint: &Endpoint,
     server: Option<&ServerIs>,
     timeouts: &Timeouts,
 ) -> Result<Client, String> {
-    let addrs = match endpoint {
-        Endpoint::Tcp(address) | Endpoint::Tls(address) => address.resolve()?,
+    let layer = server.map(ServerIs::layer).transpose()?;
+    let (connected, reason): (_, fn(&io::Error) -> String) = match endpoint {
+        Endpoint::Tcp(address) | Endpoint::Tls(address) => {
+            (Client::connect(&address.resolve()?[..], timeouts), reason)
+        }
+        #[cfg(unix)]
+        Endpoint::Unix(path) => {
+            (Client::connect_unix(&Endpoint::unix(path), timeouts), units::unix_reason)
+        }
         _ => return Err(format!("cannot connect to {endpoint}: this is not spoken yet")),
     };
-    let connected = match server {
-        None => Client::connect(&addrs[..], timeouts),
-        Some(server) => Client::connect_through(&addrs[..], server.layer()?, timeouts),
-    };
+    let connected = connected.and_then(|mut client| {
+        send_header(args, &mut client)?;
+        match layer {
+            Some(layer) => client.through(layer, timeouts),
+            None => Ok(client),
+        }
+    });
     connected.map_err(|e| {
         let limit = Maybe(timeouts.connect.map(Span));
         match e.kind() {
@@ -82,13 +113,13 @@ impl<R: Read> Read for Input<R> {
 }
 
 /// What came, on standard output.
-struct Shown {
+pub(crate) struct Shown {
     out: Out,
     label: &'static str,
     /// No TLS is spoken.
     plain: bool,
     began: bool,
-    nobody_reads: bool,
+    pub(crate) nobody_reads: bool,
 }
 
 enum Out {
@@ -97,7 +128,7 @@ enum Out {
 }
 
 impl Shown {
-    fn new(args: &SendArgs, plain: bool) -> Self {
+    pub(crate) fn new(args: &SendArgs, plain: bool) -> Self {
         let stdout = io::stdout().lock();
         let out = if args.raw { Out::Raw(stdout) } else { Out::Text(Text::new(stdout)) };
         // An answer to one message is told apart from it; a talk reads better without.
@@ -105,7 +136,7 @@ impl Shown {
         Self { out, label, plain, began: false, nobody_reads: false }
     }
 
-    fn show(&mut self, piece: &[u8]) -> io::Result<()> {
+    pub(crate) fn show(&mut self, piece: &[u8]) -> io::Result<()> {
         // An alert about what it was sent, which is no TLS.
         if self.plain && !self.began && matches!(piece, [21, 3, _, 0, 2, _, _]) {
             return Err(io::Error::other("the server speaks TLS: add --tls"));
@@ -119,7 +150,8 @@ impl Shown {
         self.check(written)
     }
 
-    fn end(&mut self) -> io::Result<()> {
+    /// End the line, if one was begun.
+    pub(crate) fn end(&mut self) -> io::Result<()> {
         let written = match &mut self.out {
             Out::Raw(out) => out.flush(),
             Out::Text(text) => text.end(),

@@ -2,8 +2,10 @@
 use std::{env, io};
 
 use charkh::{
-    Listening, Protocol, Reactor,
+    Addr, ListenerId, Protocol, Reactor,
     net::{Net, Os},
+    proxy::TrustedProxies,
+    tls,
 };
 use log::{LevelFilter, info};
 
@@ -17,7 +19,7 @@ use super::{
     signals::{Signals, Wish},
     tls::Shown,
     trace::TraceFile,
-    units::{Span, reason},
+    units::{Span, reason, words},
 };
 
 pub(crate) fn run(args: &ServeArgs) -> Result<(), String> {
@@ -34,6 +36,11 @@ fn serve<P: Protocol>(args: &ServeArgs, protocol: P) -> Result<(), String> {
     let mut config = args.config();
     let endpoints = args.addresses.iter().map(|text| text.parse());
     let endpoints: Vec<Endpoint> = endpoints.collect::<Result<_, String>>()?;
+    let mut udp = endpoints.iter().filter(|endpoint| matches!(endpoint, Endpoint::Udp(_)));
+    if let (ProtocolName::Chat, Some(endpoint)) = (args.protocol, udp.next()) {
+        let why = "chat is for those who are connected; greet, echo and discard serve UDP";
+        return Err(format!("cannot listen on {endpoint}: {why}"));
+    }
     let tls = Shown::at(&endpoints, &args.tls)?;
     let own = limits::of_its_own(args.addresses.len());
     config.conns_max = limits::max_connections(args.max_connections(), config.conns_max, own)?;
@@ -46,9 +53,9 @@ fn serve<P: Protocol>(args: &ServeArgs, protocol: P) -> Result<(), String> {
     // Before anybody is told that we listen, so that whoever then stops us stops us well.
     let signals = Signals::watch(&mut net).map_err(cannot_start)?;
     let mut reactor = Reactor::with(protocol, net, config).map_err(|e| in_options(&e))?;
-    for (kind, listening) in listen(&mut reactor, &endpoints, tls.as_ref())? {
-        info!("listening on {kind} {}", listening.addr);
-        out.line(format!("listening on {kind} {}", listening.addr));
+    for (kind, addr) in listen(&mut reactor, &endpoints, args.proxies()?, tls.as_ref())? {
+        info!("listening on {kind}{addr}");
+        out.line(format!("listening on {kind}{addr}"));
     }
     if let Some(tls) = &tls {
         tls.tell();
@@ -65,12 +72,16 @@ fn serve<P: Protocol>(args: &ServeArgs, protocol: P) -> Result<(), String> {
     let result = run_loop(&mut reactor, &signals, &out, report, trace.as_ref(), reloads);
     let stats = reactor.hub().stats();
     info!(
-        "stopped after {:.1?}: {} connections, {} messages, {} bytes in, {} bytes out",
+        "stopped after {:.1?}: {} connections, {} messages, {} bytes in, {} bytes out{}",
         reactor.net().now() - began,
         stats.accepted,
         stats.messages,
         stats.bytes_in,
-        stats.bytes_out
+        stats.bytes_out,
+        match (stats.datagrams_in, stats.datagrams_out) {
+            (0, 0) => String::new(),
+            (come, gone) => format!("; {come} datagrams in, {gone} datagrams out"),
+        }
     );
     // Not least if the loop failed.
     let traced = trace.map_or(Ok(()), |file| file.finish(reactor.hub()));
@@ -116,31 +127,73 @@ fn run_loop<P: Protocol>(
 fn listen<P: Protocol>(
     reactor: &mut Reactor<P>,
     endpoints: &[Endpoint],
+    proxies: Option<Proxies>,
     tls: Option<&Shown>,
-) -> Result<Vec<(&'static str, Listening)>, String> {
+) -> Result<Vec<(&'static str, Addr)>, String> {
     // All are found before the first is listened at.
     let mut found = Vec::new();
     for endpoint in endpoints {
         let addrs = match endpoint {
-            Endpoint::Tcp(address) | Endpoint::Tls(address) => address.resolve()?,
-            _ => return Err(format!("cannot listen on {endpoint}: this is not served yet")),
+            Endpoint::Tcp(address) | Endpoint::Tls(address) | Endpoint::Udp(address) => {
+                address.resolve()?
+            }
+            Endpoint::Unix(_) => Vec::new(),
         };
         found.push((endpoint, addrs));
     }
     let mut all = Vec::new();
     for (endpoint, addrs) in found {
-        let listening = reactor.listen_all(&addrs[..]);
-        let failed = |e| format!("cannot listen on {endpoint}: {}", reason(&e));
-        for listening in listening.map_err(failed)? {
-            let server = tls.filter(|_| matches!(endpoint, Endpoint::Tls(_))).map(Shown::server);
-            let kind = if server.is_some() { "tls" } else { "tcp" };
-            if let Some(server) = server {
-                reactor.layer(listening.id, move |_| server.layer());
+        let failed = |why| format!("cannot listen on {endpoint}: {why}");
+        let listening = match endpoint {
+            Endpoint::Udp(_) => {
+                let bound = reactor.bind_udp_all(&addrs[..]).map_err(|e| failed(reason(&e)))?;
+                all.extend(bound.into_iter().map(|bound| ("udp ", bound.addr.into())));
+                continue;
             }
-            all.push((kind, listening));
+            Endpoint::Unix(path) => {
+                let listening = reactor.listen_at(Endpoint::unix(path));
+                listening.map(|one| vec![one]).map_err(|e| words(&e))
+            }
+            _ => reactor.listen_all(&addrs[..]).map_err(|e| reason(&e)),
+        };
+        for listening in listening.map_err(failed)? {
+            let kind = match endpoint {
+                Endpoint::Tls(_) => "tls ",
+                Endpoint::Unix(_) => "", // its address says so
+                _ => "tcp ",
+            };
+            if !matches!(endpoint, Endpoint::Unix(_)) {
+                let tls = tls.filter(|_| matches!(endpoint, Endpoint::Tls(_))).map(Shown::server);
+                put_layer(reactor, listening.id, proxies.clone(), tls);
+            }
+            all.push((kind, listening.addr));
         }
     }
     Ok(all)
+}
+
+/// Whom a header of the PROXY protocol is believed, and how long it may be.
+type Proxies = (TrustedProxies, usize);
+
+/// What stands between the wire and the protocol for those who come by this listener: what a balancer
+/// says of its client, then TLS.
+fn put_layer<P: Protocol>(
+    reactor: &mut Reactor<P>,
+    listener: ListenerId,
+    proxies: Option<Proxies>,
+    tls: Option<tls::Server>,
+) {
+    match (proxies, tls) {
+        (None, None) => {}
+        (None, Some(tls)) => reactor.layer(listener, move |_| tls.layer()),
+        (Some((trusted, header_max)), tls) => reactor.layer(listener, move |addr| {
+            let proxy = trusted.accept(addr)?.header_max(header_max);
+            Ok(Box::new(match &tls {
+                Some(tls) => proxy.then(tls.layer()?),
+                None => proxy,
+            }))
+        }),
+    }
 }
 
 /// The library names its limits as fields; here they are options.

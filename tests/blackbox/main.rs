@@ -18,6 +18,8 @@ mod load_faults;
 mod many;
 #[cfg(target_os = "linux")]
 mod memory;
+#[cfg(target_os = "linux")]
+mod proxy;
 mod resets;
 mod send;
 #[cfg(unix)]
@@ -26,3 +28,7 @@ mod startup;
 mod streams;
 mod trace;
 mod tutorial;
+#[cfg(unix)]
+mod udp;
+#[cfg(target_os = "linux")]
+mod unix;

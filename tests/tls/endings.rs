@@ -238,7 +238,7 @@ fn case_099_a_flood_of_tickets_ends() {
     let diary = script.diary.clone();
     let mut reactor = world(script, 1, Config::default());
     let layer = client.layer("localhost").unwrap();
-    reactor.hub().connect_through(([10, 0, 0, 1], 443).into(), layer);
+    reactor.hub().connect_through(([10, 0, 0, 1], 443), layer);
     turns(&mut reactor);
     let id = reactor.net().dialed().unwrap();
     let mut peer = server_peer(id, &ca.sign(&["localhost"]), BOTH[0], |_| ());

@@ -466,7 +466,7 @@ fn outbound(client: &tls::Client, name: &str) -> (Reactor<Script, Sim>, super::c
     let diary = script.diary.clone();
     let mut reactor = world(script, 1, Config::default());
     let layer = client.layer(name).unwrap();
-    reactor.hub().connect_through(([10, 0, 0, 1], 443).into(), layer);
+    reactor.hub().connect_through(([10, 0, 0, 1], 443), layer);
     turns(&mut reactor);
     (reactor, diary)
 }

@@ -1,12 +1,14 @@
 //! What a load is to be, once every option has been understood.
-use std::{net::SocketAddr, time::Duration};
+use std::time::Duration;
+
+use charkh::Addr;
 
 use super::{message::Message, reply::Reply, sources::Sources};
 use crate::cli::tls::ServerIs;
 
 #[derive(Clone)]
 pub(crate) struct Spec {
-    pub(crate) target: SocketAddr,
+    pub(crate) target: Addr,
     /// It speaks TLS.
     pub(crate) tls: Option<ServerIs>,
     /// Take up earlier sessions.

@@ -456,19 +456,20 @@ impl Worker {
     }
 
     fn connect(&self, hub: &mut Hub, n: u32) -> Result<(ConnId, Option<When>), String> {
-        let (target, number) = (self.spec.target, u64::from(self.number(n)));
+        let (target, number) = (&self.spec.target, u64::from(self.number(n)));
         let source = self.spec.sources.as_ref().map(|all| all.get(number % all.len()));
+        let from = target.socket_addr().zip(source);
         let Some(server) = self.servers.get(n as usize).or(self.spec.tls.as_ref()) else {
-            let id = match source {
-                Some(source) => hub.connect_from(target, source),
-                None => hub.connect(target),
+            let id = match from {
+                Some((target, source)) => hub.connect_from(target, source),
+                None => hub.connect(target.clone()),
             };
             return Ok((id, None));
         };
         let (layer, up_at) = Stopwatch::new(self.clock.clone(), server.layer()?);
-        let id = match source {
-            Some(source) => hub.connect_from_through(target, source, Box::new(layer)),
-            None => hub.connect_through(target, Box::new(layer)),
+        let id = match from {
+            Some((target, source)) => hub.connect_from_through(target, source, Box::new(layer)),
+            None => hub.connect_through(target.clone(), Box::new(layer)),
         };
         Ok((id, Some(up_at)))
     }
