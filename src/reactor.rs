@@ -1002,7 +1002,12 @@ impl<P: Protocol, N: Net> Reactor<P, N> {
                     self.took(What::ConnectFailed, id);
                 }
                 None => {
-                    let text = format_args!("no handshake with {addr}: {reason}");
+                    let why: &dyn fmt::Display = match &reason {
+                        Reason::Handshake => &"it was not over in time",
+                        Reason::Fault(fault) => fault,
+                        other => other,
+                    };
+                    let text = format_args!("no handshake with {addr}: {why}");
                     self.complain(|c| &mut c.handshake, text);
                 }
             }

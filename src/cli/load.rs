@@ -204,6 +204,7 @@ fn spec(args: &LoadArgs, addrs: &[Addr], address: &Endpoint) -> Result<Spec, Str
     Ok(Spec {
         target,
         tls: None,
+        resume: shape.resume,
         sources: shape.source.clone(),
         connections,
         threads: shape.threads.min(connections),

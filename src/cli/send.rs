@@ -28,7 +28,7 @@ pub(crate) fn run(args: &SendArgs) -> Result<(), String> {
     }
     let timeouts = args.timeouts();
     let client = connect(args, &endpoint, server.as_ref(), &timeouts)?;
-    let mut shown = Shown::new(args);
+    let mut shown = Shown::new(args, server.is_none());
     let show = |piece: &[u8]| shown.show(piece);
     let result = match &args.message {
         Some(text) => client.exchange(Cursor::new(text.as_encoded_bytes().to_vec()), show),
@@ -116,6 +116,8 @@ impl<R: Read> Read for Input<R> {
 pub(crate) struct Shown {
     out: Out,
     label: &'static str,
+    /// No TLS is spoken.
+    plain: bool,
     began: bool,
     pub(crate) nobody_reads: bool,
 }
@@ -126,15 +128,19 @@ enum Out {
 }
 
 impl Shown {
-    pub(crate) fn new(args: &SendArgs) -> Self {
+    pub(crate) fn new(args: &SendArgs, plain: bool) -> Self {
         let stdout = io::stdout().lock();
         let out = if args.raw { Out::Raw(stdout) } else { Out::Text(Text::new(stdout)) };
         // An answer to one message is told apart from it; a talk reads better without.
         let label = if args.message.is_some() { "Received from server: " } else { "" };
-        Self { out, label, began: false, nobody_reads: false }
+        Self { out, label, plain, began: false, nobody_reads: false }
     }
 
     pub(crate) fn show(&mut self, piece: &[u8]) -> io::Result<()> {
+        // An alert about what it was sent, which is no TLS.
+        if self.plain && !self.began && matches!(piece, [21, 3, _, 0, 2, _, _]) {
+            return Err(io::Error::other("the server speaks TLS: add --tls"));
+        }
         let label = if self.began { "" } else { self.label };
         self.began = true;
         let written = match &mut self.out {

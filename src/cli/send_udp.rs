@@ -21,7 +21,7 @@ pub(crate) fn run(args: &SendArgs, address: &Address) -> Result<(), String> {
     }
     let (addrs, silence) = (address.resolve()?, args.timeouts().silence);
     let mut server = Server { address, addrs, socket: None, silence };
-    let mut shown = Shown::new(args);
+    let mut shown = Shown::new(args, false);
     let mut ask = |message: &[u8]| {
         let answer = server.ask(message)?;
         shown.show(&answer).and_then(|()| shown.end()).map_err(|e| reason(&e))

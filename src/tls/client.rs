@@ -15,6 +15,9 @@ use rustls::{
 
 use super::{CHAIN_MAX, Side, Tls, pem};
 
+/// Sessions of one server.
+const SESSIONS_APART: usize = 8;
+
 /// What a [`Client`] is made of. Files are given as their contents, PEM.
 #[derive(Clone)]
 pub struct ClientConfig {
@@ -27,7 +30,7 @@ pub struct ClientConfig {
     pub key: Vec<u8>,
     /// The protocols that the client speaks (ALPN), the preferred one first.
     pub alpn: Vec<Vec<u8>>,
-    /// Take earlier sessions up again: up to eight of each of 256 servers are remembered. Default
+    /// Take earlier sessions up again: up to eight of each of 32 servers are remembered. Default
     /// on.
     pub resume: bool,
 }
@@ -76,7 +79,10 @@ impl fmt::Debug for Trust {
 
 /// Makes the layers of outbound connections. Clones are one client, and remember sessions together.
 #[derive(Clone)]
-pub struct Client(Arc<rustls::ClientConfig>);
+pub struct Client {
+    config: Arc<rustls::ClientConfig>,
+    resumes: bool,
+}
 
 impl Client {
     /// A client like this.
@@ -121,7 +127,18 @@ impl Client {
         if !config.resume {
             made.resumption = Resumption::disabled();
         }
-        Ok(Self(Arc::new(made)))
+        Ok(Self { config: Arc::new(made), resumes: config.resume })
+    }
+
+    /// The same, but with sessions of its own, of which a clone's connections know nothing: for
+    /// whoever has many connections to one server, of which one client remembers no more than
+    /// eight sessions.
+    pub fn apart(&self) -> Self {
+        let mut config = rustls::ClientConfig::clone(&self.config);
+        if self.resumes {
+            config.resumption = Resumption::in_memory_sessions(SESSIONS_APART);
+        }
+        Self { config: Arc::new(config), resumes: self.resumes }
     }
 
     /// The layer of one connection, for
@@ -134,7 +151,7 @@ impl Client {
     pub fn layer(&self, name: &str) -> io::Result<Box<Tls>> {
         let name = ServerName::try_from(name.to_owned())
             .map_err(|_| pem::wrong(format!("{name:?} is neither a host's name nor an address")))?;
-        let conn = UnbufferedClientConnection::new(self.0.clone(), name)
+        let conn = UnbufferedClientConnection::new(self.config.clone(), name)
             .map_err(|e| pem::wrong(e.to_string()))?;
         Ok(Box::new(Tls::new(Side::Client(conn), CHAIN_MAX, None)))
     }

@@ -57,11 +57,13 @@ impl fmt::Display for Failed {
 /// The two have nothing in common.
 fn differ(why: &PeerIncompatible, f: &mut fmt::Formatter<'_>) -> fmt::Result {
     use PeerIncompatible::{
-        ServerDoesNotSupportTls12Or13, SupportedVersionsExtensionRequired, Tls12NotOffered,
-        Tls12NotOfferedOrEnabled,
+        ServerDoesNotSupportTls12Or13, SignatureAlgorithmsExtensionRequired,
+        SupportedVersionsExtensionRequired, Tls12NotOffered, Tls12NotOfferedOrEnabled,
     };
     match why {
         ServerDoesNotSupportTls12Or13
+        // Before TLS 1.2 there was none, and since then all have it.
+        | SignatureAlgorithmsExtensionRequired
         | SupportedVersionsExtensionRequired
         | Tls12NotOffered
         | Tls12NotOfferedOrEnabled => f.write_str("the peer speaks neither TLS 1.2 nor TLS 1.3"),

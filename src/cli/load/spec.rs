@@ -11,6 +11,8 @@ pub(crate) struct Spec {
     pub(crate) target: Addr,
     /// It speaks TLS.
     pub(crate) tls: Option<ServerIs>,
+    /// Take up earlier sessions.
+    pub(crate) resume: bool,
     pub(crate) sources: Option<Sources>,
     pub(crate) connections: u32,
     pub(crate) threads: u32,

@@ -11,6 +11,8 @@ use std::{
 
 use charkh::{ConnId, Hub, Input, Peer, Protocol, Reason, Result, tls::Tls};
 
+use crate::cli::tls::ServerIs;
+
 use super::{
     bands::{self, BANDS},
     board::Board,
@@ -95,6 +97,9 @@ pub(crate) struct Worker {
     /// The hub's zero, in that time.
     hub_began: u64,
     pub(crate) links: Links,
+    /// Whom each link meets, with the sessions that it may take up again; none if it is all the
+    /// same to them.
+    servers: Vec<ServerIs>,
     /// Connects under way.
     dialing: HashMap<ConnId, Dialing>,
     dialing_max: usize,
@@ -152,6 +157,10 @@ impl Worker {
             clock,
             hub_began: 0,
             links: Links::new(links as usize, depth, spec.per_connection),
+            servers: match &spec.tls {
+                Some(server) if spec.resume => (0..links).map(|_| server.apart()).collect(),
+                _ => Vec::new(),
+            },
             dialing: HashMap::new(),
             dialing_max: spec.connecting_max.div_ceil(spec.threads) as usize,
             dialed: 0,
@@ -450,7 +459,7 @@ impl Worker {
         let (target, number) = (&self.spec.target, u64::from(self.number(n)));
         let source = self.spec.sources.as_ref().map(|all| all.get(number % all.len()));
         let from = target.socket_addr().zip(source);
-        let Some(server) = &self.spec.tls else {
+        let Some(server) = self.servers.get(n as usize).or(self.spec.tls.as_ref()) else {
             let id = match from {
                 Some((target, source)) => hub.connect_from(target, source),
                 None => hub.connect(target.clone()),

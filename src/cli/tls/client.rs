@@ -2,7 +2,7 @@
 use std::{error::Error, io, path::PathBuf};
 
 use charkh::tls::{self, Tls, Trust};
-use rustls::{AlertDescription, CertificateError, InvalidMessage};
+use rustls::{AlertDescription, CertificateError, HandshakeType, InvalidMessage};
 
 use super::{Endpoint, contents, reason};
 
@@ -39,6 +39,11 @@ pub(crate) struct ServerIs {
 }
 
 impl ServerIs {
+    /// For one of many places that each take up a session of their own.
+    pub(crate) fn apart(&self) -> Self {
+        Self { client: self.client.apart(), name: self.name.clone() }
+    }
+
     /// The layer of one connection to it.
     pub(crate) fn layer(&self) -> Result<Box<Tls>, String> {
         self.client.layer(&self.name).map_err(|e| format!("cannot speak TLS: {}", reason(&e)))
@@ -127,9 +132,14 @@ pub(crate) fn explain(e: &io::Error) -> &'static str {
     let failed = e.get_ref().and_then(|e| e.downcast_ref::<tls::Failed>());
     let source = failed.and_then(|failed| failed.source());
     match source.and_then(|e| e.downcast_ref::<rustls::Error>()) {
-        Some(rustls::Error::InvalidMessage(InvalidMessage::InvalidContentType)) => {
-            " (a server without TLS? then leave --tls and tls: out)"
-        }
+        Some(
+            rustls::Error::InvalidMessage(InvalidMessage::InvalidContentType)
+            // It sends back what it was sent.
+            | rustls::Error::InappropriateHandshakeMessage {
+                got_type: HandshakeType::ClientHello,
+                ..
+            },
+        ) => " (a server without TLS? then leave --tls and tls: out)",
         Some(rustls::Error::InvalidCertificate(CertificateError::UnknownIssuer)) => {
             " (--ca FILE says whom to trust, --insecure that it may be anyone)"
         }

@@ -20,6 +20,7 @@ fn spec(pace: Pace) -> Spec {
     Spec {
         target: ([10, 0, 0, 1], 80).into(),
         tls: None,
+        resume: false,
         sources: None,
         connections: 20,
         threads: 1,
