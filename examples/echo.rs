@@ -1,5 +1,5 @@
 //! Sends back what comes. All of a server is here.
-use charkh::{Input, Peer, Protocol, Result};
+use charkh::{Datagram, Input, Peer, Protocol, Result};
 
 /// It remembers nothing, neither of itself nor of a connection.
 #[derive(Debug)]
@@ -11,6 +11,9 @@ impl Protocol for Echo {
     fn data(&mut self, peer: &mut Peer, _: &mut (), input: &mut Input) -> Result {
         peer.send(input.take_all());
         Ok(())
+    }
+    fn datagram(&mut self, datagram: &mut Datagram) {
+        datagram.reply(datagram.bytes());
     }
 }
 

@@ -74,6 +74,23 @@ pub struct Config {
     /// it fits. Up to a mebibyte of spare blocks is kept beside it. Default 1 GiB.
     pub memory_max: usize,
 
+    /// Datagrams received from one UDP socket in one turn. Default 64.
+    pub datagrams_max: u32,
+    /// The longest datagram that is received, in bytes; also the size of the one buffer that all
+    /// come to. Longer ones are dropped and counted. Default 65 535: there are none.
+    pub datagram_size: usize,
+    /// Datagrams that callbacks may have sent before any of them has left: they leave when a
+    /// callback that was called for a datagram returns, and at the end of the turn. One more is
+    /// refused. Default 1024.
+    pub datagrams_out_max: u32,
+    /// How many bytes these may have, all together. Default 4 MiB.
+    pub datagrams_out_bytes: usize,
+    /// Answers ([`Datagram::reply`](crate::Datagram::reply)) to one IPv4 address, or one IPv6
+    /// network of 64 bits, in one second; some 4096 of them have a number of their own. One more is
+    /// not sent: the address may be a victim's, or that of a server that answers answers. Default
+    /// 1000.
+    pub replies_per_ip: Option<u32>,
+
     /// How long a connection may go without a byte, either way. As long as
     /// [`first_byte`](Config::first_byte) is waited for, what is sent does not count. Default: for
     /// ever.
@@ -130,6 +147,11 @@ impl Default for Config {
             output_high: 64 << 10,
             output_low: 16 << 10,
             memory_max: 1 << 30,
+            datagrams_max: 64,
+            datagram_size: 65_535,
+            datagrams_out_max: 1024,
+            datagrams_out_bytes: 4 << 20,
+            replies_per_ip: Some(1000),
             idle: None,
             first_byte: None,
             write_stall: Some(Duration::from_secs(60)),
@@ -168,6 +190,9 @@ impl Config {
         must(self.timers_max > 0, "timers_max must be at least 1");
         must(self.output_low <= self.output_high, "output_low must not be above output_high");
         must(self.output_high <= self.output_max, "output_high must not be above output_max");
+        must(self.datagrams_max > 0, "datagrams_max must be at least 1");
+        must(self.datagram_size <= 65_535, "datagram_size must be at most 65535 bytes");
+        must(self.datagrams_out_max > 0, "datagrams_out_max must be at least 1");
         must(self.trace <= 1 << 30, "trace must be at most 2^30");
         match wrong {
             Some(says) => Err(io::Error::new(io::ErrorKind::InvalidInput, says)),

@@ -12,6 +12,7 @@ use slab::Slab;
 
 use crate::{
     Peer, Result,
+    addr::{Addr, UnixAddr},
     buf::{Held, Pool},
     config::Config,
     conn::{
@@ -20,6 +21,7 @@ use crate::{
     },
     hot::Hot,
     layer::{Layer, Layered},
+    outbox::{Outbox, Replies, UdpId},
     stats::Stats,
     timers::Timers,
     trace::{Trace, What},
@@ -63,6 +65,9 @@ pub struct Hub {
     pub(crate) ended: VecDeque<(u32, Reason)>,
     /// Connections that callbacks asked for.
     pub(crate) dials: VecDeque<Dial>,
+    /// Datagrams that callbacks have sent; empty at the end of each turn.
+    pub(crate) outbox: Outbox,
+    pub(crate) replies: Replies,
     pub(crate) timers: Timers,
     pub(crate) pool: Pool,
     pub(crate) weights: Weights,
@@ -87,14 +92,14 @@ pub struct Hub {
     /// of one write: one buffer for all, as `hot` is.
     sealed: Vec<u8>,
     /// Addresses that do not fit into a connection's entry.
-    long_addrs: Slab<SocketAddr>,
+    long_addrs: Slab<Addr>,
     per_ip: HashMap<IpAddr, u32>,
 }
 
 /// A connection that a callback asked for.
 pub(crate) struct Dial {
     pub(crate) id: ConnId,
-    pub(crate) addr: SocketAddr,
+    pub(crate) addr: Addr,
     /// The local address to come from; `None`: the kernel's choice.
     pub(crate) source: Option<IpAddr>,
 }
@@ -142,6 +147,8 @@ impl Hub {
             shaking: VecDeque::new(),
             ended: VecDeque::new(),
             dials: VecDeque::new(),
+            outbox: Outbox::default(),
+            replies: Replies::default(),
             timers: Timers::new(),
             pool: Pool::default(),
             weights: Weights::default(),
@@ -210,22 +217,22 @@ impl Hub {
     /// Whoever tries again when it failed waits in between, with [`tick_in`](Hub::tick_in), or
     /// turns the wheel without pause. After a second [`stop`](Hub::stop) nothing is begun any
     /// more, and no callback follows: the name that is returned is nobody's.
-    pub fn connect(&mut self, addr: SocketAddr) -> ConnId {
-        self.dial(addr, None)
+    pub fn connect(&mut self, addr: impl Into<Addr>) -> ConnId {
+        self.dial(addr.into(), None)
     }
 
     /// [`connect`](Hub::connect), from this local address: each has its own range of ports, so
     /// that who has many can have more connections to one place. One that is not this machine's,
     /// or of another family than `addr`, fails with [`Reason::Broken`] and the system's error.
     pub fn connect_from(&mut self, addr: SocketAddr, source: IpAddr) -> ConnId {
-        self.dial(addr, Some(source))
+        self.dial(addr.into(), Some(source))
     }
 
-    fn dial(&mut self, addr: SocketAddr, source: Option<IpAddr>) -> ConnId {
+    fn dial(&mut self, addr: Addr, source: Option<IpAddr>) -> ConnId {
         if matches!(self.stopping, Stopping::AtOnce | Stopping::Over) {
             return ConnId::NOBODY;
         }
-        let id = self.insert(State::Dialing, Conn::OUTBOUND, addr);
+        let id = self.insert(State::Dialing, Conn::OUTBOUND, &addr);
         if self.conns.len() > self.config.conns_max {
             self.end(id.slot, Reason::OutOfRoom);
         } else {
@@ -235,12 +242,48 @@ impl Hub {
     }
 
     /// [`connect`](Hub::connect), with a [`Layer`] between the wire and the protocol.
-    pub fn connect_through(&mut self, addr: SocketAddr, layer: Box<dyn Layer>) -> ConnId {
+    pub fn connect_through(&mut self, addr: impl Into<Addr>, layer: Box<dyn Layer>) -> ConnId {
         let id = self.connect(addr);
+        self.put_layer(id, layer)
+    }
+
+    /// [`connect_through`](Hub::connect_through) and [`connect_from`](Hub::connect_from) in one.
+    pub fn connect_from_through(
+        &mut self,
+        addr: SocketAddr,
+        source: IpAddr,
+        layer: Box<dyn Layer>,
+    ) -> ConnId {
+        let id = self.connect_from(addr, source);
+        self.put_layer(id, layer)
+    }
+
+    fn put_layer(&mut self, id: ConnId, layer: Box<dyn Layer>) -> ConnId {
         if let Some(conn) = self.conns.get_mut(id.slot as usize) {
             conn.layer = Some(Box::new(Layered { layer, until: None }));
         }
         id
+    }
+
+    /// Send a datagram from this socket, in this turn; from any callback, to whom you please. For
+    /// an answer [`Datagram::reply`](crate::Datagram::reply) is safer.
+    ///
+    /// `false` if the socket is closed or another reactor's, or if what callbacks have sent, and
+    /// has not left yet, is [`Config::datagrams_out_max`] or [`Config::datagrams_out_bytes`].
+    /// `true` promises nothing: what the kernel does not take at once is thrown away
+    /// ([`Stats::datagrams_unsent`]), and so may the network do.
+    pub fn send_datagram(&mut self, socket: UdpId, to: SocketAddr, bytes: &[u8]) -> bool {
+        let Self { outbox, config, stats, .. } = self;
+        if socket.0 >= outbox.sockets {
+            return false;
+        }
+        let has_room = outbox.len() < config.datagrams_out_max as usize
+            && outbox.size().saturating_add(bytes.len()) <= config.datagrams_out_bytes;
+        match has_room {
+            true => outbox.push(socket, to, bytes),
+            false => stats.datagrams_out_full += 1,
+        }
+        has_room
     }
 
     /// Call [`Protocol::tick`](crate::Protocol::tick) after this time, unless asked again before:
@@ -421,14 +464,12 @@ impl Hub {
 
 /// The life of a connection.
 impl Hub {
-    pub(crate) fn insert(&mut self, state: State, listener: u16, addr: SocketAddr) -> ConnId {
+    pub(crate) fn insert(&mut self, state: State, listener: u16, addr: &Addr) -> ConnId {
         // Zero is what an event says that could not carry a serial.
         self.serial = self.serial.checked_add(1).unwrap_or(1);
         let mut conn = Conn::new(self.serial, state, listener, self.stamp());
-        match addr {
-            SocketAddr::V4(addr) => conn.set_v4(*addr.ip(), addr.port()),
-            addr => conn.set_long(self.long_addrs.insert(addr) as u32),
-        }
+        let is_unix = matches!(addr, Addr::Unix(_));
+        keep_addr(&mut conn, addr, is_unix, &mut self.long_addrs);
         conn.deadline = self.config.lifetime.and_then(|after| self.ms_after(after)).map(stamp);
         let slot = self.conns.insert(conn) as u32;
         if state == State::Dialing {
@@ -447,10 +488,11 @@ impl Hub {
         ConnId { slot, serial: self.conns[slot as usize].serial }
     }
 
-    pub(crate) fn addr(&self, slot: u32) -> SocketAddr {
+    pub(crate) fn addr(&self, slot: u32) -> Addr {
         match self.conns[slot as usize].addr() {
-            Ok(addr) => addr,
-            Err(key) => self.long_addrs[key as usize],
+            Ok(addr) => Addr::Ip(addr),
+            Err(Conn::UNNAMED) => Addr::Unix(UnixAddr::Unnamed),
+            Err(key) => self.long_addrs[key as usize].clone(),
         }
     }
 
@@ -502,38 +544,26 @@ impl Hub {
         self.rearm(slot);
     }
 
-    /// The end of a slot's connection. Nothing names it any more.
-    pub(crate) fn remove(&mut self, slot: u32) {
+    /// The end of a slot's connection, which was this one's. Nothing names it any more.
+    pub(crate) fn remove(&mut self, slot: u32) -> Addr {
         debug_assert!(self.conns[slot as usize].held.is_none());
         self.timers.cancel(slot);
         self.uncount(slot);
         let conn = self.conns.remove(slot as usize);
-        if let Err(key) = conn.addr() {
-            self.long_addrs.remove(key as usize);
-        }
+        forget_addr(&conn, &mut self.long_addrs)
     }
 
     /// The peer's address is this one from now on. `false` if there are enough from there.
-    pub(crate) fn learn_origin(&mut self, slot: u32, addr: SocketAddr) -> bool {
+    pub(crate) fn learn_origin(&mut self, slot: u32, addr: Addr) -> bool {
         self.uncount(slot);
-        self.set_addr(slot, addr);
-        let has_room = !self.has_enough_from(addr.ip());
+        let has_room = addr.ip().is_none_or(|ip| !self.has_enough_from(ip));
+        let conn = &mut self.conns[slot as usize];
+        forget_addr(conn, &mut self.long_addrs);
+        keep_addr(conn, &addr, conn.is_unix(), &mut self.long_addrs);
         if has_room {
             self.count(slot);
         }
         has_room
-    }
-
-    fn set_addr(&mut self, slot: u32, addr: SocketAddr) {
-        let conn = &mut self.conns[slot as usize];
-        let long = conn.addr().err();
-        match addr {
-            SocketAddr::V4(addr) => conn.set_v4(*addr.ip(), addr.port()),
-            addr => conn.set_long(self.long_addrs.insert(addr) as u32),
-        }
-        if let Some(key) = long {
-            self.long_addrs.remove(key as usize);
-        }
     }
 
     /// One more from there would be more than may be.
@@ -542,10 +572,12 @@ impl Hub {
         max.is_some_and(|max| self.per_ip.get(&network(ip)).is_some_and(|&count| count >= max))
     }
 
-    /// Count this connection for its address.
+    /// Count this connection for its address, if it has one.
     pub(crate) fn count(&mut self, slot: u32) {
-        if self.config.conns_per_ip.is_some() {
-            *self.per_ip.entry(network(self.addr(slot).ip())).or_default() += 1;
+        if self.config.conns_per_ip.is_some()
+            && let Some(ip) = self.addr(slot).ip()
+        {
+            *self.per_ip.entry(network(ip)).or_default() += 1;
             self.conns[slot as usize].set_counted(true);
         }
     }
@@ -554,9 +586,11 @@ impl Hub {
         if !self.conns[slot as usize].counted() {
             return;
         }
-        let network = network(self.addr(slot).ip());
+        let network = self.addr(slot).ip().map(network);
         self.conns[slot as usize].set_counted(false);
-        if let Some(count) = self.per_ip.get_mut(&network) {
+        if let Some(network) = network
+            && let Some(count) = self.per_ip.get_mut(&network)
+        {
             *count -= 1;
             if *count == 0 {
                 self.per_ip.remove(&network);
@@ -566,6 +600,7 @@ impl Hub {
 
     /// The laws, after every turn. Only tables small enough to be a test's are walked.
     pub(crate) fn check(&self) {
+        assert!(self.outbox.is_empty(), "a datagram waits for the next turn");
         const SMALL: usize = 256;
         if self.conns.len() > SMALL {
             return;
@@ -582,7 +617,7 @@ impl Hub {
                 let kept = conn.queued() || armed.is_some_and(|armed| armed <= at + 1);
                 assert!(kept, "connection {slot} has a deadline at {at}, and a timer at {armed:?}");
             }
-            long += usize::from(conn.long_addr());
+            long += usize::from(conn.addr().is_err_and(|key| key != Conn::UNNAMED));
             counted += u32::from(conn.counted());
             queued += usize::from(conn.queued());
             let held = conn.held.as_ref();
@@ -605,8 +640,26 @@ impl Hub {
     }
 }
 
+/// An address that does not fit into the connection's entry is kept apart. That of a unix socket
+/// is never kept in the entry, so that there it can be seen what the wire is.
+fn keep_addr(conn: &mut Conn, addr: &Addr, is_unix: bool, long: &mut Slab<Addr>) {
+    match addr {
+        Addr::Ip(SocketAddr::V4(addr)) if !is_unix => conn.set_v4(*addr.ip(), addr.port()),
+        Addr::Unix(UnixAddr::Unnamed) => conn.set_long(Conn::UNNAMED, is_unix),
+        addr => conn.set_long(long.insert(addr.clone()) as u32, is_unix),
+    }
+}
+
+fn forget_addr(conn: &Conn, long: &mut Slab<Addr>) -> Addr {
+    match conn.addr() {
+        Ok(addr) => Addr::Ip(addr),
+        Err(Conn::UNNAMED) => Addr::Unix(UnixAddr::Unnamed),
+        Err(key) => long.remove(key as usize),
+    }
+}
+
 /// Whom a limit per address counts together: a network of 64 bits is one customer's.
-fn network(ip: IpAddr) -> IpAddr {
+pub(crate) fn network(ip: IpAddr) -> IpAddr {
     match ip.to_canonical() {
         IpAddr::V6(ip) => IpAddr::V6((ip.to_bits() & !u128::from(u64::MAX)).into()),
         ip => ip,

@@ -1,7 +1,7 @@
 //! What may stand between the wire and the protocol: encryption, compression, a prologue.
-use std::{any::Any, fmt, net::SocketAddr, num::NonZeroU32};
+use std::{any::Any, fmt, num::NonZeroU32};
 
-use crate::Result;
+use crate::{Addr, Result};
 
 /// A transformation of both streams of one connection. Bytes in, bytes out: a layer does no I/O,
 /// keeps no more than the record that is not whole yet, and is told when the peer has ended.
@@ -114,7 +114,7 @@ impl fmt::Debug for Next {
 }
 
 /// Who is at the other end.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Origin {
     /// Whoever the socket is connected to.
     Wire,
@@ -123,7 +123,7 @@ pub enum Origin {
     Unknown,
     /// This one: [`Peer::addr`](crate::Peer::addr) says so from now on, and it is counted. A layer
     /// that comes after need not repeat it.
-    Named(SocketAddr),
+    Named(Addr),
 }
 
 /// A layer in its place: one pointer in the table, which few connections need.

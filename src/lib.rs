@@ -2,7 +2,8 @@
 //! read, to stress and to build on.
 //!
 //! A [`Protocol`] is what you write: plain `&mut self`, no `async`, no locks. A [`Reactor`] turns
-//! it: one turn is *sleep; note readiness; run jobs; fire timers; accept; connect; serve; release*.
+//! it: one turn is *sleep; note readiness; run jobs; fire timers; accept; connect; receive
+//! datagrams; serve; release; send datagrams*.
 //!
 //! ```no_run
 //! use charkh::{Input, Peer, Protocol, Result};
@@ -28,6 +29,7 @@
 //! # Where to go on
 //! - Framing: [`Input`], [`codec`].
 //! - Answering, closing, back-pressure, timers: [`Peer`]; other connections: [`Hub`].
+//! - UDP, beside connections or instead of them: [`Reactor::bind_udp`], [`Datagram`].
 //! - Limits and deadlines, each with a default: [`Config`]; how a connection ended: [`Reason`];
 //!   what was counted: [`Stats`].
 //! - Other threads: [`Handle`]. Encryption and the like: [`Layer`]. Behind a balancer: `proxy`.
@@ -44,14 +46,18 @@
 //! - `signals`: [`net::Os`] can watch signals, as events of the loop.
 //! - `sim`: `net::sim`, worlds made of seeds, without sockets, to test protocols in; its page
 //!   begins with an example.
+//! - `tls`: [`tls`], TLS by rustls, for both sides. `system-roots`: it may believe what the system
+//!   trusts.
 #![cfg_attr(docsrs, feature(doc_cfg))]
 #![warn(clippy::unwrap_used, clippy::expect_used)]
 
+mod addr;
 mod buf;
 pub mod client;
 pub mod codec;
 mod config;
 mod conn;
+mod datagram;
 mod handle;
 mod hot;
 mod hub;
@@ -59,6 +65,7 @@ mod input;
 mod layer;
 mod logging;
 pub mod net;
+mod outbox;
 mod peer;
 mod protocol;
 #[cfg(feature = "proxy")]
@@ -66,19 +73,24 @@ pub mod proxy;
 mod reactor;
 mod stats;
 mod timers;
+#[cfg(feature = "tls")]
+pub mod tls;
 pub mod trace;
 mod weights;
 
+pub use addr::{Addr, UnixAddr};
 pub use config::{Config, WhenFull};
 pub use conn::Reason;
+pub use datagram::Datagram;
 pub use handle::{Handle, Stopped};
 pub use hub::{ConnId, Hub, ListenerId};
 pub use input::Input;
 pub use layer::{Layer, Next, Origin};
 pub use logging::{Escaped, Throttle};
+pub use outbox::UdpId;
 pub use peer::Peer;
 pub use protocol::Protocol;
-pub use reactor::{Listening, Reactor};
+pub use reactor::{Bound, Listening, Reactor};
 pub use stats::{Histogram, Stats};
 
 /// Why a protocol gave up on a connection: any error will do.

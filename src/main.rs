@@ -10,9 +10,11 @@ mod cli {
     pub(crate) mod protocols;
     pub(crate) mod report;
     pub(crate) mod send;
+    pub(crate) mod send_udp;
     pub(crate) mod serve;
     pub(crate) mod signals;
     pub(crate) mod text;
+    pub(crate) mod tls;
     pub(crate) mod trace;
     pub(crate) mod units;
 }

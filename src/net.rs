@@ -10,6 +10,8 @@ use std::{
     time::Duration,
 };
 
+use crate::Addr;
+
 mod os;
 #[cfg(feature = "sim")]
 pub mod sim;
@@ -29,6 +31,8 @@ pub enum Token {
     Wake,
     /// The listener of that index.
     Listener(u32),
+    /// The UDP socket of that index.
+    Udp(u32),
     /// The connection in `slot`, if it is still the one of that `serial`.
     Conn {
         /// Index in the table of connections; reused.
@@ -64,7 +68,7 @@ impl Event {
 }
 
 /// How sockets are set up. Accepted connections have it from their listener; outbound ones as soon
-/// as they have begun to connect.
+/// as they have begun to connect. A UDP socket has what is not about connections.
 #[derive(Clone, Debug)]
 pub struct SocketOptions {
     /// Connections that the kernel may hold ready for `accept`. The kernel cuts it to its own
@@ -75,6 +79,9 @@ pub struct SocketOptions {
     pub reuse_port: bool,
     /// An IPv6 listener on `[::]` takes IPv6 alone. Default off: it takes IPv4 too.
     pub only_v6: bool,
+    /// Permission bits of the file of a unix socket, as `chmod` has them, from before anybody can
+    /// connect: whoever may write to it may connect. Default: what the process's umask leaves.
+    pub unix_mode: Option<u32>,
     /// `TCP_NODELAY`: small answers leave at once. Default on.
     pub nodelay: bool,
     /// Ask a silent peer after this long whether it is there. Default off.
@@ -96,6 +103,7 @@ impl Default for SocketOptions {
             backlog: 4096,
             reuse_port: false,
             only_v6: false,
+            unix_mode: None,
             nodelay: true,
             keepalive: None,
             recv_buffer: None,
@@ -103,6 +111,18 @@ impl Default for SocketOptions {
             unsent_max: Some(32 << 10),
         }
     }
+}
+
+/// A datagram that came, in the buffer that was given for it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Received {
+    /// How many bytes of it are there.
+    pub size: usize,
+    /// Who says that it sent it. Anybody can write anybody's address there.
+    pub from: SocketAddr,
+    /// It was longer than the buffer, and what did not fit is lost. Where the system does not say,
+    /// one that fills the buffer counts as such: give one byte more than is wanted.
+    pub truncated: bool,
 }
 
 /// The system calls and the clock.
@@ -113,6 +133,8 @@ pub trait Net {
     type Listener;
     /// A connected socket, or one on its way. Dropping it closes it in the kernel's usual way.
     type Stream;
+    /// A socket that datagrams come to and go from. Dropping it closes it.
+    type Udp;
 
     /// A read that fills less than its buffer has emptied the socket, and a write that is taken
     /// in part has filled it: an edge will tell when that changes. Where it is `false` only
@@ -136,13 +158,17 @@ pub trait Net {
     /// Listen at `addr` (port 0 takes a free one) and tell of it under `token`.
     fn listen(
         &mut self,
-        addr: SocketAddr,
+        addr: &Addr,
         options: &SocketOptions,
         token: Token,
-    ) -> io::Result<(Self::Listener, SocketAddr)>;
+    ) -> io::Result<(Self::Listener, Addr)>;
+
+    /// Those who are queued by now are still accepted, and nobody else is wanted: whoever can be
+    /// kept from coming is.
+    fn retire(&mut self, _: &mut Self::Listener) {}
 
     /// The next connection that the kernel holds ready.
-    fn accept(&mut self, listener: &mut Self::Listener) -> io::Result<(Self::Stream, SocketAddr)>;
+    fn accept(&mut self, listener: &mut Self::Listener) -> io::Result<(Self::Stream, Addr)>;
 
     /// Accept one connection only to close it, even when no descriptor is left.
     fn refuse(&mut self, listener: &mut Self::Listener) -> io::Result<()>;
@@ -151,7 +177,7 @@ pub trait Net {
     /// [`connected`](Net::connected) tells how it came out.
     fn connect(
         &mut self,
-        addr: SocketAddr,
+        addr: &Addr,
         source: Option<IpAddr>,
         options: &SocketOptions,
     ) -> io::Result<Self::Stream>;
@@ -169,6 +195,16 @@ pub trait Net {
     /// Read what is there; `Ok(0)` is the peer's end.
     fn read(&mut self, stream: &mut Self::Stream, into: &mut [u8]) -> io::Result<usize>;
 
+    /// The same of a unix socket, and whether more may be there although less came than there was
+    /// room for: what was sent with descriptors is read by itself. These are closed, unseen.
+    fn read_unix(
+        &mut self,
+        stream: &mut Self::Stream,
+        into: &mut [u8],
+    ) -> io::Result<(usize, bool)> {
+        Ok((self.read(stream, into)?, true))
+    }
+
     /// Write what fits, the slices one after the other.
     fn write(&mut self, stream: &mut Self::Stream, bytes: &[IoSlice<'_>]) -> io::Result<usize>;
 
@@ -177,6 +213,22 @@ pub trait Net {
 
     /// Close at once with a reset; what the kernel still holds is dropped.
     fn reset(&mut self, stream: Self::Stream);
+
+    /// Take datagrams at `addr` (port 0 takes a free one) and tell of them under `token`,
+    /// edge-triggered, as of all else.
+    fn bind_udp(
+        &mut self,
+        addr: SocketAddr,
+        options: &SocketOptions,
+        token: Token,
+    ) -> io::Result<(Self::Udp, SocketAddr)>;
+
+    /// The next datagram that the kernel holds. An error other than `WouldBlock` may be about one
+    /// that was sent before (ICMP); it says nothing of the next.
+    fn recv_from(&mut self, socket: &mut Self::Udp, into: &mut [u8]) -> io::Result<Received>;
+
+    /// Give the kernel a datagram, whole or not at all.
+    fn send_to(&mut self, socket: &mut Self::Udp, to: SocketAddr, bytes: &[u8]) -> io::Result<()>;
 }
 
 /// The system has run out of something that comes back by itself: descriptors, memory, buffers.

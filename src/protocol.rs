@@ -1,5 +1,5 @@
 //! What you write.
-use crate::{ConnId, Hub, Input, Peer, Reason, Result};
+use crate::{ConnId, Datagram, Hub, Input, Peer, Reason, Result};
 
 /// A protocol: `self` is the whole server, [`Session`](Protocol::Session) is one connection of it.
 ///
@@ -112,6 +112,24 @@ pub trait Protocol {
     /// A connection that was asked for with [`Hub::connect`] did not come up. Called exactly once
     /// for each that is never opened.
     fn connect_failed(&mut self, _hub: &mut Hub, _id: ConnId, _reason: Reason) {}
+
+    /// A datagram came to a socket of [`Reactor::bind_udp`](crate::Reactor::bind_udp): whole, or it
+    /// would not be shown. By default nothing is done with it. There is no connection that an error
+    /// could end, so there is no error.
+    ///
+    /// ```
+    /// # use charkh::{Datagram, Input, Peer, Protocol, Result};
+    /// # struct Echo;
+    /// # impl Protocol for Echo {
+    /// #     type Session = ();
+    /// #     fn open(&mut self, _: &mut Peer) {}
+    /// #     fn data(&mut self, _: &mut Peer, _: &mut (), _: &mut Input) -> Result { Ok(()) }
+    /// fn datagram(&mut self, datagram: &mut Datagram) {
+    ///     datagram.reply(datagram.bytes());
+    /// }
+    /// # }
+    /// ```
+    fn datagram(&mut self, _datagram: &mut Datagram<'_>) {}
 
     /// The time that was given to [`Hub::tick_in`] or [`Hub::tick_at`] has come.
     fn tick(&mut self, _hub: &mut Hub) {}

@@ -42,6 +42,7 @@ use proxy_header::{ParseConfig, ProxiedAddress, ProxyHeader};
 
 use crate::{
     Result,
+    addr::Addr,
     layer::{Layer, Next, Origin},
 };
 
@@ -79,8 +80,8 @@ impl TrustedProxies {
     ///
     /// # Errors
     /// Whoever is there is not trusted: the connection is to be refused.
-    pub fn accept(&self, addr: SocketAddr) -> Result<AcceptProxy> {
-        match self.contains(addr.ip()) {
+    pub fn accept(&self, addr: &Addr) -> Result<AcceptProxy> {
+        match addr.ip().is_some_and(|ip| self.contains(ip)) {
             true => Ok(AcceptProxy::new()),
             false => Err("it is not a trusted proxy".into()),
         }
@@ -192,7 +193,7 @@ impl Layer for AcceptProxy {
         if let Some(size) = header_size(&self.seen, self.header_max)?
             && let Some((header, rest)) = self.seen.split_at_checked(size)
         {
-            self.origin = read(header)?.map_or(Origin::Wire, Origin::Named);
+            self.origin = read(header)?.map_or(Origin::Wire, |addr| Origin::Named(addr.into()));
             plain.extend(rest);
             self.seen = Vec::new();
         }
@@ -228,7 +229,7 @@ impl Layer for AcceptProxy {
     }
 
     fn origin(&self) -> Origin {
-        self.origin
+        self.origin.clone()
     }
 }
 
@@ -460,6 +461,11 @@ impl Layer for SendProxy {
 mod tests {
     use super::*;
 
+    fn addr_of(text: &str) -> Addr {
+        let addr: SocketAddr = text.parse().unwrap();
+        addr.into()
+    }
+
     /// What comes of these first bytes: whom they name and what is left, or what is wrong.
     fn reads(bytes: &[u8]) -> Result<(Option<SocketAddr>, Vec<u8>), String> {
         let (mut layer, mut plain) = (AcceptProxy::new(), Vec::new());
@@ -467,7 +473,7 @@ mod tests {
             .receive(&mut bytes.to_vec(), &mut plain, &mut Vec::new())
             .map_err(|e| e.to_string())?;
         match layer.origin() {
-            Origin::Named(addr) => Ok((Some(addr), plain)),
+            Origin::Named(addr) => Ok((addr.socket_addr(), plain)),
             Origin::Wire => Ok((None, plain)),
             Origin::Unknown => Err(layer.eof().unwrap_err().to_string()),
         }
@@ -619,7 +625,7 @@ mod tests {
             ["0.0.0.0/0", "::1"].map(|text| text.parse().unwrap()).into_iter().collect();
         assert!(all.contains([8, 8, 8, 8].into()) && !all.contains("::2".parse().unwrap()));
         for stranger in ["[::2]:7", "11.0.0.1:7"] {
-            let says = trusted.accept(stranger.parse().unwrap()).unwrap_err().to_string();
+            let says = trusted.accept(&addr_of(stranger)).unwrap_err().to_string();
             assert_eq!(says, "it is not a trusted proxy");
         }
     }

@@ -14,6 +14,7 @@ use log::{debug, error, info, warn};
 
 use crate::{
     Fault, Result,
+    addr::Addr,
     buf::Buf,
     config::{Config, WhenFull},
     conn::{Conn, Due, Ours, Reason, State, stamp},
@@ -28,6 +29,11 @@ use crate::{
     timers::Step,
     trace::What,
 };
+
+mod datagrams;
+
+pub use datagrams::Bound;
+use datagrams::Udp;
 
 /// How long accepting, reading or writing waits when the system is short of something. Sooner
 /// would be a busy loop; later, and whoever waits would notice.
@@ -68,6 +74,7 @@ pub struct Reactor<P: Protocol, N: Net = Os> {
     streams: Vec<Option<N::Stream>>,
     sessions: Vec<Option<P::Session>>,
     listeners: Vec<Listener<N::Listener>>,
+    udp: Vec<Udp<N::Udp>>,
     events: Vec<Event>,
     jobs: Jobs<P>,
     handle: Handle<P>,
@@ -75,6 +82,8 @@ pub struct Reactor<P: Protocol, N: Net = Os> {
     scratch: Box<[u8]>,
     /// What layers make of it.
     plain: Vec<u8>,
+    /// Every datagram lands here.
+    datagram: Vec<u8>,
     /// Until then nothing is accepted: the system is short of something.
     accept_at: Option<u64>,
     /// Connections that met such a shortage, to be tried again then.
@@ -87,7 +96,7 @@ pub struct Reactor<P: Protocol, N: Net = Os> {
 struct Listener<L> {
     /// `None` once it is closed.
     socket: Option<L>,
-    addr: SocketAddr,
+    addr: Addr,
     /// Accepting may bring something: kept until the kernel says that it would not.
     ready: bool,
     /// Somebody may be waiting because there was no room.
@@ -95,15 +104,15 @@ struct Listener<L> {
     layer: Option<LayerMaker>,
 }
 
-type LayerMaker = Box<dyn FnMut(SocketAddr) -> Result<Box<dyn Layer>>>;
+type LayerMaker = Box<dyn FnMut(&Addr) -> Result<Box<dyn Layer>>>;
 
 /// A listener, and where it came to listen.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Listening {
     /// What [`Peer::listener`] says of connections that come by it.
     pub id: ListenerId,
     /// The address, with the port that was found for port 0.
-    pub addr: SocketAddr,
+    pub addr: Addr,
 }
 
 impl<P: Protocol> Reactor<P> {
@@ -140,11 +149,13 @@ impl<P: Protocol, N: Net> Reactor<P, N> {
             streams: Vec::new(),
             sessions: Vec::new(),
             listeners: Vec::new(),
+            udp: Vec::new(),
             events: Vec::new(),
             jobs,
             handle,
             scratch,
             plain: Vec::new(),
+            datagram: Vec::new(),
             accept_at: None,
             starved: Vec::new(),
             starved_at: None,
@@ -158,14 +169,7 @@ impl<P: Protocol, N: Net> Reactor<P, N> {
     /// # Errors
     /// That of the last address tried, or `InvalidInput` if there was none.
     pub fn listen(&mut self, addr: impl ToSocketAddrs) -> io::Result<Listening> {
-        let mut failed = io::Error::new(io::ErrorKind::InvalidInput, "no address to listen at");
-        for addr in addr.to_socket_addrs()? {
-            match self.listen_at(addr) {
-                Ok(listening) => return Ok(listening),
-                Err(e) => failed = e,
-            }
-        }
-        Err(failed)
+        at_first(addr, |addr| self.listen_at(addr))
     }
 
     /// Listen at every address that `addr` resolves to. Those of a family that this machine does
@@ -175,31 +179,42 @@ impl<P: Protocol, N: Net> Reactor<P, N> {
     /// Any other failure, of any address; none is listened at then.
     pub fn listen_all(&mut self, addr: impl ToSocketAddrs) -> io::Result<Vec<Listening>> {
         let before = self.listeners.len();
-        let mut found = Vec::new();
-        let mut absent = io::Error::new(io::ErrorKind::InvalidInput, "no address to listen at");
-        let mut addrs: Vec<SocketAddr> = Vec::new();
-        for addr in addr.to_socket_addrs()? {
-            if !addrs.contains(&addr) {
-                addrs.push(addr); // a name may say the same twice
-            }
-        }
-        for addr in addrs {
-            match self.listen_at(addr) {
-                Ok(listening) => found.push(listening),
-                Err(e) if family_is_absent(&e) => {
-                    debug!("not listening on {addr}: {e}");
-                    absent = e;
-                }
-                Err(e) => {
-                    self.listeners.truncate(before);
-                    return Err(e);
-                }
-            }
-        }
-        if found.is_empty() { Err(absent) } else { Ok(found) }
+        let found = at_each(addr, |addr| self.listen_at(addr));
+        found.inspect_err(|_| self.listeners.truncate(before))
     }
 
-    fn listen_at(&mut self, addr: SocketAddr) -> io::Result<Listening> {
+    /// Listen at this one, which may be a unix socket. The file of one is made here, in place of
+    /// one that a server has left behind who listens no more; what is listened at, and what is no
+    /// socket, is never replaced. It is removed when this reactor stops or is dropped, unless
+    /// another has taken its place.
+    ///
+    /// ```
+    /// # use charkh::{Input, Peer, Protocol, Reactor, Result, UnixAddr};
+    /// # struct Echo;
+    /// # impl Protocol for Echo {
+    /// #     type Session = ();
+    /// #     fn open(&mut self, _: &mut Peer) {}
+    /// #     fn data(&mut self, peer: &mut Peer, _: &mut (), input: &mut Input) -> Result {
+    /// #         peer.send(input.take_all());
+    /// #         Ok(())
+    /// #     }
+    /// # }
+    /// # #[cfg(unix)] {
+    /// # let path = std::env::temp_dir().join(format!("charkh.{}", std::process::id()));
+    /// let mut reactor = Reactor::new(Echo)?;
+    /// reactor.listen_at(UnixAddr::path(path))?; // such as "/run/echo.sock"
+    /// # }
+    /// # std::io::Result::Ok(())
+    /// ```
+    ///
+    /// # Errors
+    /// `AddrInUse`: another server listens there. `AlreadyExists`: there is something else of that
+    /// name. `InvalidInput`: a path of more than 107 bytes. All that the system says.
+    pub fn listen_at(&mut self, addr: impl Into<Addr>) -> io::Result<Listening> {
+        self.listen_on(&addr.into())
+    }
+
+    fn listen_on(&mut self, addr: &Addr) -> io::Result<Listening> {
         let index = self.listeners.len();
         let id = ListenerId(u16::try_from(index).ok().filter(|&id| id != Conn::OUTBOUND).ok_or(
             io::Error::new(io::ErrorKind::InvalidInput, "more listeners than can be named"),
@@ -207,9 +222,10 @@ impl<P: Protocol, N: Net> Reactor<P, N> {
         let token = Token::Listener(index as u32);
         let (socket, addr) = self.net.listen(addr, &self.hub.config.sockets, token)?;
         let socket = Some(socket);
+        debug!("listening on {addr}");
+        let listening = Listening { id, addr: addr.clone() };
         self.listeners.push(Listener { socket, addr, ready: false, full: false, layer: None });
-        debug!("listening on tcp {addr}");
-        Ok(Listening { id, addr })
+        Ok(listening)
     }
 
     /// Put a fresh [`Layer`] on every connection that comes by this listener from now on, made by
@@ -221,7 +237,7 @@ impl<P: Protocol, N: Net> Reactor<P, N> {
     pub fn layer(
         &mut self,
         listener: ListenerId,
-        make: impl FnMut(SocketAddr) -> Result<Box<dyn Layer>> + 'static,
+        make: impl FnMut(&Addr) -> Result<Box<dyn Layer>> + 'static,
     ) {
         self.listeners[usize::from(listener.0)].layer = Some(Box::new(make));
     }
@@ -259,8 +275,10 @@ impl<P: Protocol, N: Net> Reactor<P, N> {
         self.drain();
         self.accept();
         self.connect();
+        self.receive_datagrams();
         self.serve();
         self.release();
+        self.send_datagrams();
         self.end_turn();
         Ok(())
     }
@@ -293,17 +311,67 @@ impl<P: Protocol, N: Net> Reactor<P, N> {
 
     /// Stopped, and nobody left.
     pub fn is_done(&self) -> bool {
+        self.is_drained() && self.udp_is_closed()
+    }
+
+    /// Stopped, and nobody is connected or will be.
+    fn is_drained(&self) -> bool {
         self.hub.is_stopping()
             && self.hub.is_empty()
             && self.listeners.iter().all(|listener| listener.socket.is_none())
     }
 }
 
+/// What comes of the first address that something comes of.
+fn at_first<T>(
+    addr: impl ToSocketAddrs,
+    mut at: impl FnMut(SocketAddr) -> io::Result<T>,
+) -> io::Result<T> {
+    let mut failed = no_address();
+    for addr in addr.to_socket_addrs()? {
+        match at(addr) {
+            Ok(found) => return Ok(found),
+            Err(e) => failed = e,
+        }
+    }
+    Err(failed)
+}
+
+/// What comes of each address, but of those of a family that this machine does not have.
+fn at_each<T>(
+    addr: impl ToSocketAddrs,
+    mut at: impl FnMut(SocketAddr) -> io::Result<T>,
+) -> io::Result<Vec<T>> {
+    let (mut found, mut absent) = (Vec::new(), no_address());
+    let mut addrs: Vec<SocketAddr> = Vec::new();
+    for addr in addr.to_socket_addrs()? {
+        if !addrs.contains(&addr) {
+            addrs.push(addr); // a name may say the same twice
+        }
+    }
+    for addr in addrs {
+        match at(addr) {
+            Ok(one) => found.push(one),
+            Err(e) if family_is_absent(&e) => {
+                debug!("not listening on {addr}: {e}");
+                absent = e;
+            }
+            Err(e) => return Err(e),
+        }
+    }
+    if found.is_empty() { Err(absent) } else { Ok(found) }
+}
+
+fn no_address() -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidInput, "no address to listen at")
+}
+
 /// An IPv4 client of an IPv6 listener has its IPv4 address.
-fn unmapped(addr: SocketAddr) -> SocketAddr {
-    match addr.ip().to_canonical() {
-        IpAddr::V4(ip) => SocketAddr::from((ip, addr.port())),
-        IpAddr::V6(_) => addr, // with its scope
+fn unmap(addr: &mut Addr) {
+    if let Addr::Ip(SocketAddr::V6(v6)) = addr
+        && let Some(ip) = v6.ip().to_ipv4_mapped()
+    {
+        *addr = (ip, v6.port()).into();
     }
 }
 
@@ -347,6 +415,7 @@ impl<P: Protocol, N: Net> Reactor<P, N> {
             || !dials.is_empty()
             || sweeping
             || self.jobs.has_more()
+            || self.has_datagrams()
             || self.may_accept() && self.listeners.iter().any(|listener| listener.ready)
     }
 
@@ -365,14 +434,14 @@ impl<P: Protocol, N: Net> Reactor<P, N> {
             _ => None,
         };
         let timers = self.hub.timers.next();
-        let all = [timers, self.accept_at, self.starved_at, grace];
+        let all = [timers, self.accept_at, self.starved_at, self.next_receive(), grace];
         let whole = all.into_iter().flatten().min().map(Duration::from_millis);
         [whole, self.hub.tick_at].into_iter().flatten().min()
     }
 
     /// Bits are set and connections queued; nothing is acted on here.
     fn note_readiness(&mut self) {
-        let Self { hub, events, listeners, .. } = self;
+        let Self { hub, events, listeners, udp, .. } = self;
         hub.stats.events += events.len() as u64;
         for event in events.drain(..) {
             match event.token {
@@ -380,6 +449,11 @@ impl<P: Protocol, N: Net> Reactor<P, N> {
                 Token::Listener(n) => {
                     if let Some(listener) = listeners.get_mut(n as usize) {
                         listener.ready = true;
+                    }
+                }
+                Token::Udp(n) => {
+                    if let Some(udp) = udp.get_mut(n as usize) {
+                        udp.ready = true;
                     }
                 }
                 Token::Conn { slot, serial } => {
@@ -430,6 +504,7 @@ impl<P: Protocol, N: Net> Reactor<P, N> {
         if self.starved_at.is_some_and(|at| at <= now) {
             self.feed_starved();
         }
+        self.end_pauses(now);
         for _ in 0..self.hub.config.timers_max {
             match self.hub.timers.step(now) {
                 Step::Done => return,
@@ -493,6 +568,7 @@ impl<P: Protocol, N: Net> Reactor<P, N> {
                 self.hub.stopping = Stopping::Draining { until_ms, swept: 0, end, last };
                 for listener in &mut self.listeners {
                     listener.ready = true;
+                    listener.socket.iter_mut().for_each(|socket| self.net.retire(socket));
                 }
             }
             Stopping::Draining { until_ms, .. } if until_ms <= now => self.end_all(),
@@ -530,6 +606,7 @@ impl<P: Protocol, N: Net> Reactor<P, N> {
             listener.socket = None;
             listener.ready = false;
         }
+        self.close_udp();
         let slots: Vec<u32> = self.hub.conns.iter().map(|(slot, _)| slot as u32).collect();
         for slot in slots {
             self.hub.end(slot, Reason::Stopped);
@@ -586,9 +663,10 @@ impl<P: Protocol, N: Net> Reactor<P, N> {
             return true;
         };
         match net.accept(socket) {
-            Ok((stream, addr)) => {
+            Ok((stream, mut addr)) => {
                 listener.full = false;
-                self.welcome(n, stream, unmapped(addr));
+                unmap(&mut addr);
+                self.welcome(n, stream, &addr);
                 return true;
             }
             Err(e) if e.kind() == io::ErrorKind::WouldBlock => {
@@ -627,7 +705,7 @@ impl<P: Protocol, N: Net> Reactor<P, N> {
     }
 
     /// An accepted connection, before anybody has met it.
-    fn welcome(&mut self, n: usize, stream: N::Stream, addr: SocketAddr) {
+    fn welcome(&mut self, n: usize, stream: N::Stream, addr: &Addr) {
         let layer = match self.listeners[n].layer.as_mut().map(|make| make(addr)) {
             Some(Ok(layer)) => Some(layer),
             Some(Err(fault)) => {
@@ -638,8 +716,8 @@ impl<P: Protocol, N: Net> Reactor<P, N> {
             None => None,
         };
         let is_theirs = layer.as_ref().is_none_or(|layer| layer.origin() != Origin::Unknown);
-        if is_theirs && self.hub.has_enough_from(addr.ip()) {
-            return self.turn_away(addr);
+        if is_theirs && let Some(ip) = addr.ip().filter(|&ip| self.hub.has_enough_from(ip)) {
+            return self.turn_away(ip);
         }
         let slot = self.hub.insert(State::Handshake, n as u16, addr).slot;
         if is_theirs {
@@ -656,10 +734,9 @@ impl<P: Protocol, N: Net> Reactor<P, N> {
         }
     }
 
-    fn turn_away(&mut self, addr: SocketAddr) {
+    fn turn_away(&mut self, ip: IpAddr) {
         self.hub.stats.refused_per_ip += 1;
-        let text = format_args!("too many connections from {}", addr.ip());
-        self.complain(|c| &mut c.per_ip, text);
+        self.complain(|c| &mut c.per_ip, format_args!("too many connections from {ip}"));
     }
 
     /// `false` as in `accept_one`.
@@ -700,7 +777,7 @@ impl<P: Protocol, N: Net> Reactor<P, N> {
                 continue; // given up before it began
             }
             self.hub.note(What::Connect, id.slot, 0);
-            match self.net.connect(addr, source, &self.hub.config.sockets) {
+            match self.net.connect(&addr, source, &self.hub.config.sockets) {
                 Ok(stream) => drop(self.seat(id.slot, stream)),
                 Err(e) => self.hub.end(id.slot, Reason::Broken(e)),
             }
@@ -767,12 +844,12 @@ impl<P: Protocol, N: Net> Reactor<P, N> {
     }
 
     fn learn_origin(&mut self, slot: u32, origin: Origin) -> bool {
-        let Origin::Named(addr) = origin else { return true };
-        let addr = unmapped(addr);
+        let Origin::Named(mut addr) = origin else { return true };
+        unmap(&mut addr);
         debug!("{} with {} is {addr}'s", self.hub.id(slot), self.hub.addr(slot));
         let has_room = self.hub.learn_origin(slot, addr);
         if !has_room {
-            self.turn_away(addr);
+            self.hub.addr(slot).ip().into_iter().for_each(|ip| self.turn_away(ip));
             self.hub.end(slot, Reason::Fault("too many connections from its address".into()));
         }
         has_room
@@ -900,9 +977,9 @@ impl<P: Protocol, N: Net> Reactor<P, N> {
             let Some((slot, reason)) = self.hub.ended.pop_front() else { return };
             let id = self.hub.id(slot);
             let conn = &self.hub.conns[slot as usize];
-            let (dialed, addr) = (conn.listener == Conn::OUTBOUND, self.hub.addr(slot));
+            let dialed = conn.listener == Conn::OUTBOUND;
             self.hub.note(What::Close, slot, reason.index());
-            self.hub.remove(slot);
+            let addr = self.hub.remove(slot);
             self.hub.stats.released += 1;
             let stream = self.streams.get_mut(slot as usize).and_then(Option::take);
             match stream {
@@ -928,7 +1005,10 @@ impl<P: Protocol, N: Net> Reactor<P, N> {
                     self.complain(|c| &mut c.handshake, text);
                 }
             }
-            self.lap(Culprit::Gone(id, addr));
+            self.lap(Culprit::Gone(id));
+            if self.watch.culprit == Culprit::Gone(id) {
+                self.watch.gone = Some(addr);
+            }
         }
     }
 
@@ -943,7 +1023,7 @@ impl<P: Protocol, N: Net> Reactor<P, N> {
             self.lap(Culprit::Nobody);
             self.hub.trace.end_turn(self.watch.began);
         }
-        let Watch { began, mark, longest, culprit } = self.watch;
+        let Watch { began, mark, longest, culprit, .. } = self.watch;
         let turn = mark.saturating_sub(began);
         let Hub { stats, longest_turn, config, .. } = &mut self.hub;
         stats.busy += turn;
@@ -990,7 +1070,13 @@ impl<P: Protocol, N: Net> Reactor<P, N> {
             return false;
         }
         hub.stats.reads += 1;
-        let result = net.read(stream, scratch);
+        let result = match conn.is_unix() {
+            false => net.read(stream, scratch),
+            true => net.read_unix(stream, scratch).map(|(size, more)| {
+                conn.set_ending(conn.ending() || more);
+                size
+            }),
+        };
         hub.trace.was_read(slot, conn.serial, &result, || net.now());
         match result {
             Ok(0) => self.end_of_input(slot),
@@ -1367,28 +1453,32 @@ impl<P: Protocol, N: Net> Reactor<P, N> {
 }
 
 /// Whose work a part of a turn was.
-#[derive(Clone, Copy, Default, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
 enum Culprit {
     #[default]
     Nobody,
     Conn(u32),
-    Gone(ConnId, SocketAddr),
+    Gone(ConnId),
+    Datagram(SocketAddr),
     Job,
     Tick,
 }
 
 /// How long this turn has worked, and on what it worked longest.
-#[derive(Clone, Copy, Default, Debug)]
+#[derive(Default, Debug)]
 struct Watch {
     began: Duration,
     mark: Duration,
     longest: Duration,
     culprit: Culprit,
+    /// The address of the culprit, if it is gone.
+    gone: Option<Addr>,
 }
 
 impl Watch {
     fn begin(&mut self, now: Duration) {
-        *self = Self { began: now, mark: now, ..Self::default() };
+        (self.began, self.mark) = (now, now);
+        (self.longest, self.culprit) = (Duration::ZERO, Culprit::Nobody);
     }
 }
 
@@ -1399,6 +1489,7 @@ struct Complaints {
     per_ip: Throttle,
     layer: Throttle,
     handshake: Throttle,
+    udp: datagrams::Complaints,
     slow: Throttle,
 }
 
@@ -1406,7 +1497,7 @@ impl Default for Complaints {
     fn default() -> Self {
         let [shortage, full, per_ip, layer, handshake, slow] =
             std::array::from_fn(|_| Throttle::new(1));
-        Self { shortage, full, per_ip, layer, handshake, slow }
+        Self { shortage, full, per_ip, layer, handshake, udp: Default::default(), slow }
     }
 }
 
@@ -1436,8 +1527,12 @@ impl<P: Protocol, N: Net> Reactor<P, N> {
         match culprit {
             Culprit::Nobody => "nobody".into(),
             Culprit::Job => "a job of another thread".into(),
+            Culprit::Datagram(from) => format!("a datagram from {from}"),
             Culprit::Tick => "the protocol's tick".into(),
-            Culprit::Gone(id, addr) => format!("connection {id} with {addr}"),
+            Culprit::Gone(id) => match &self.watch.gone {
+                Some(addr) => format!("connection {id} with {addr}"),
+                None => format!("connection {id}"),
+            },
             Culprit::Conn(slot) => match self.hub.conns.contains(slot as usize) {
                 true => {
                     format!("connection {} with {}", self.hub.id(slot), self.hub.addr(slot))

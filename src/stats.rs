@@ -43,6 +43,32 @@ pub struct Stats {
     /// Calls of write.
     pub writes: u64,
 
+    /// Datagrams given to the protocol.
+    pub datagrams_in: u64,
+    /// Datagrams that the kernel took.
+    pub datagrams_out: u64,
+    /// Bytes of the first.
+    pub datagram_bytes_in: u64,
+    /// Bytes of the second.
+    pub datagram_bytes_out: u64,
+    /// Datagrams dropped because they were longer than
+    /// [`datagram_size`](crate::Config::datagram_size).
+    pub datagrams_truncated: u64,
+    /// Receives that failed: most tell of a datagram that was sent before and found nobody.
+    pub datagram_errors: u64,
+    /// Datagrams that the kernel did not take: it had no room, or they were too long for it, or
+    /// there is no way there. They are gone.
+    pub datagrams_unsent: u64,
+    /// Datagrams that callbacks were refused because of
+    /// [`datagrams_out_max`](crate::Config::datagrams_out_max) or
+    /// [`datagrams_out_bytes`](crate::Config::datagrams_out_bytes).
+    pub datagrams_out_full: u64,
+    /// Answers refused because they were longer than what they answer, or to a port of servers: see
+    /// [`Datagram::reply`](crate::Datagram::reply).
+    pub replies_refused: u64,
+    /// Answers refused because of [`replies_per_ip`](crate::Config::replies_per_ip).
+    pub replies_limited: u64,
+
     /// Connections refused because [`conns_max`](crate::Config::conns_max) was reached or the
     /// system had no descriptor left.
     pub refused_full: u64,
@@ -66,6 +92,8 @@ pub struct Stats {
     pub accept_budget: u64,
     /// The same for [`connects_max`](crate::Config::connects_max).
     pub connect_budget: u64,
+    /// The same for [`datagrams_max`](crate::Config::datagrams_max), of a UDP socket.
+    pub datagram_budget: u64,
     /// The same for [`handshakes_max`](crate::Config::handshakes_max).
     pub handshake_budget: u64,
     /// The same for [`read_max`](crate::Config::read_max).

@@ -112,6 +112,8 @@ pub enum What {
     Closed,
     /// [`Protocol::connect_failed`](crate::Protocol::connect_failed).
     ConnectFailed,
+    /// [`Protocol::datagram`](crate::Protocol::datagram).
+    Datagram,
     /// [`Protocol::tick`](crate::Protocol::tick).
     Tick,
     /// A job that came through a [`Handle`](crate::Handle).
@@ -144,6 +146,7 @@ impl What {
             What::Stopping => "stopping()",
             What::Closed => "closed()",
             What::ConnectFailed => "connect_failed()",
+            What::Datagram => "datagram()",
             What::Tick => "tick()",
             What::Job => "job()",
         }

@@ -10,8 +10,8 @@ use std::{
 };
 
 use charkh::{
-    Config, Peer, Reactor,
-    net::{ClientId, Clock, Event, Net, Sim, SocketOptions, Token, Wake, sim},
+    Addr, Config, Peer, Reactor,
+    net::{ClientId, Clock, Event, Net, Received, Sim, SocketOptions, Token, Wake, sim},
 };
 use common::{Script, on_data, pattern, settle, world};
 
@@ -253,6 +253,7 @@ struct Long(Sim);
 impl Net for Long {
     type Listener = sim::SimListener;
     type Stream = sim::SimStream;
+    type Udp = sim::SimUdp;
     const SHORT_MEANS_DONE: bool = false;
 
     fn now(&mut self) -> Duration {
@@ -266,13 +267,13 @@ impl Net for Long {
     }
     fn listen(
         &mut self,
-        addr: SocketAddr,
+        addr: &Addr,
         options: &SocketOptions,
         token: Token,
-    ) -> io::Result<(Self::Listener, SocketAddr)> {
+    ) -> io::Result<(Self::Listener, Addr)> {
         self.0.listen(addr, options, token)
     }
-    fn accept(&mut self, listener: &mut Self::Listener) -> io::Result<(Self::Stream, SocketAddr)> {
+    fn accept(&mut self, listener: &mut Self::Listener) -> io::Result<(Self::Stream, Addr)> {
         self.0.accept(listener)
     }
     fn refuse(&mut self, listener: &mut Self::Listener) -> io::Result<()> {
@@ -280,7 +281,7 @@ impl Net for Long {
     }
     fn connect(
         &mut self,
-        addr: SocketAddr,
+        addr: &Addr,
         source: Option<IpAddr>,
         options: &SocketOptions,
     ) -> io::Result<Self::Stream> {
@@ -306,5 +307,22 @@ impl Net for Long {
     }
     fn reset(&mut self, stream: Self::Stream) {
         self.0.reset(stream);
+    }
+
+    fn bind_udp(
+        &mut self,
+        addr: SocketAddr,
+        options: &SocketOptions,
+        token: Token,
+    ) -> io::Result<(Self::Udp, SocketAddr)> {
+        self.0.bind_udp(addr, options, token)
+    }
+
+    fn recv_from(&mut self, socket: &mut Self::Udp, into: &mut [u8]) -> io::Result<Received> {
+        self.0.recv_from(socket, into)
+    }
+
+    fn send_to(&mut self, socket: &mut Self::Udp, to: SocketAddr, bytes: &[u8]) -> io::Result<()> {
+        self.0.send_to(socket, to, bytes)
     }
 }

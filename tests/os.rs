@@ -4,11 +4,7 @@ mod common;
 
 #[cfg(all(target_os = "linux", feature = "fine-sleep"))]
 mod sleep {
-    use std::{
-        fs,
-        net::{SocketAddr, TcpStream},
-        time::Duration,
-    };
+    use std::{fs, net::TcpStream, time::Duration};
 
     use charkh::net::{Event, Net, Os, SocketOptions, Token};
 
@@ -69,11 +65,11 @@ mod sleep {
         os.sleep_finely(true);
         let wake = os.waker().unwrap();
         assert!(least(&mut os, Token::Wake, |_| wake()) < 7900 * US);
-        let (addr, options) = (SocketAddr::from(([127, 0, 0, 1], 0)), SocketOptions::default());
-        let (mut listener, addr) = os.listen(addr, &options, Token::Listener(0)).unwrap();
+        let (addr, options) = (([127, 0, 0, 1], 0).into(), SocketOptions::default());
+        let (mut listener, addr) = os.listen(&addr, &options, Token::Listener(0)).unwrap();
         let least = least(&mut os, Token::Listener(0), |os| {
             while os.accept(&mut listener).is_ok() {}
-            TcpStream::connect(addr).unwrap();
+            TcpStream::connect(&addr).unwrap();
         });
         assert!(least < 7900 * US, "{least:?}");
     }
@@ -182,7 +178,7 @@ mod source {
         let server = TcpListener::bind("127.0.0.1:0").unwrap();
         let (addr, source) = (server.local_addr().unwrap(), "127.0.0.2".parse().unwrap());
         let mut os = Os::new().unwrap();
-        let stream = os.connect(addr, Some(source), &SocketOptions::default()).unwrap();
+        let stream = os.connect(&addr.into(), Some(source), &SocketOptions::default()).unwrap();
         assert!(getsockopt(&stream, IpBindAddressNoPort).unwrap());
         assert_eq!(stream.local_addr().unwrap().ip(), source);
     }

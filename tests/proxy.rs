@@ -38,7 +38,7 @@ fn behind(net: Sim, config: Config) -> (World, Diary) {
 }
 
 fn from(reactor: &mut World, addr: &str) -> ClientId {
-    reactor.net().client_from(addr.parse().unwrap(), 0)
+    reactor.net().client_from(addr.parse::<SocketAddr>().unwrap(), 0)
 }
 
 fn header(version: Version, client: &str) -> Vec<u8> {
@@ -308,7 +308,7 @@ fn another_layer_reads_all_that_comes_after_the_header() {
     for cut in 0..=stream.len() {
         let mut script = Script::default();
         script.data = Box::new(|peer, input| {
-            assert_eq!(peer.addr(), CLIENT.parse()?);
+            assert_eq!(peer.addr(), CLIENT.parse::<SocketAddr>()?);
             peer.send(&input.take_all().repeat(2));
             Ok(())
         });
@@ -334,11 +334,18 @@ fn dials(through: impl Fn(SocketAddr) -> SendProxy + 'static) -> (World, Diary) 
     script.data = Box::new(move |peer: &mut Peer, input| {
         let bytes = input.take_all().to_vec();
         if peer.listener().is_some() {
-            let (layer, to) = (through(peer.addr()), "10.0.0.2:80".parse()?);
+            let (layer, to) = (
+                through(peer.addr().socket_addr().ok_or("nobody")?),
+                "10.0.0.2:80".parse::<SocketAddr>()?,
+            );
             let id: ConnId = peer.hub().connect_through(to, Box::new(layer));
             peer.to(id).ok_or("it is gone")?.send(&bytes);
         } else {
-            assert_eq!(peer.addr(), "10.0.0.2:80".parse()?, "who is dialed is who it is");
+            assert_eq!(
+                peer.addr(),
+                "10.0.0.2:80".parse::<SocketAddr>()?,
+                "who is dialed is who it is"
+            );
             peer.send(&[b"heard ", &bytes[..]].concat());
         }
         Ok(())

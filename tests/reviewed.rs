@@ -33,7 +33,7 @@ fn wake_of_a_dial_that_waits_its_turn_panics() {
     let script = on_data(|peer, input| {
         input.take_all();
         for _ in 0..3 {
-            let id = peer.hub().connect("10.0.0.1:80".parse()?);
+            let id = peer.hub().connect(([10, 0, 0, 1], 80));
             peer.to(id).unwrap().wake_in(MS); // a connect timeout of one's own
         }
         Ok(())
@@ -54,7 +54,7 @@ fn wake_of_a_dial_from_data_panics_in_a_slow_turn() {
     let c2 = clock.clone();
     let script = on_data(move |peer, input| {
         input.take_all();
-        let id = peer.hub().connect("10.0.0.1:80".parse()?);
+        let id = peer.hub().connect(([10, 0, 0, 1], 80));
         peer.to(id).unwrap().wake_in(MS);
         c2.lock().unwrap().as_ref().unwrap().advance(2 * MS);
         Ok(())
@@ -70,7 +70,7 @@ fn wake_of_a_dial_from_data_panics_in_a_slow_turn() {
 fn a_wake_asked_while_dialing_is_not_lost() {
     let script = on_data(|peer, input| {
         input.take_all();
-        let id = peer.hub().connect("10.0.0.1:80".parse()?);
+        let id = peer.hub().connect(([10, 0, 0, 1], 80));
         peer.to(id).unwrap().wake_in(5 * MS);
         Ok(())
     });
@@ -98,7 +98,7 @@ fn a_wake_asked_while_dialing_is_not_lost_however_far_it_is() {
         let mut script2 = Script::default();
         script2.open = Box::new(|peer: &mut Peer| {
             if peer.listener().is_some() {
-                let id = peer.hub().connect("10.0.0.1:80".parse()?);
+                let id = peer.hub().connect(([10, 0, 0, 1], 80));
                 peer.to(id).unwrap().wake_in(MS);
             }
             Ok(())
@@ -133,18 +133,18 @@ impl Protocol for Keeper {
     }
     fn closed(&mut self, hub: &mut Hub, _: ConnId, _: (), _: Reason) {
         self.tries += 1;
-        hub.connect("10.0.0.1:80".parse().unwrap());
+        hub.connect(([10, 0, 0, 1], 80));
     }
     fn connect_failed(&mut self, hub: &mut Hub, _: ConnId, _: Reason) {
         self.tries += 1;
-        hub.connect("10.0.0.1:80".parse().unwrap());
+        hub.connect(([10, 0, 0, 1], 80));
     }
 }
 
 #[test]
 fn a_protocol_that_reconnects_can_be_stopped() {
     let mut reactor = world(Keeper { tries: 0 }, 1, Config::default());
-    reactor.hub().connect("10.0.0.1:80".parse().unwrap());
+    reactor.hub().connect(([10, 0, 0, 1], 80));
     settle(&mut reactor);
     reactor.hub().stop();
     reactor.hub().stop();
@@ -566,7 +566,7 @@ fn a_dial_before_the_first_turn_has_its_ten_seconds() {
     let script = Script::default();
     let diary = script.diary.clone();
     let mut reactor = Reactor::with(script, net, Config::default()).unwrap();
-    reactor.hub().connect("10.0.0.1:80".parse().unwrap());
+    reactor.hub().connect(([10, 0, 0, 1], 80));
     for _ in 0..10 {
         let _ = reactor.turn();
     }
@@ -642,7 +642,7 @@ impl Layer for Names {
         match (self.2, self.0) {
             (false, _) => Origin::Unknown,
             (true, None) => Origin::Wire,
-            (true, Some(addr)) => Origin::Named(addr),
+            (true, Some(addr)) => Origin::Named(addr.into()),
         }
     }
 }
@@ -654,7 +654,7 @@ fn whom_a_layer_has_named_the_next_one_leaves_alone() {
     for stays in [false, true] {
         let mut script = Script::default();
         script.open = Box::new(|peer| {
-            assert_eq!(peer.addr(), "192.0.2.7:7".parse()?);
+            assert_eq!(peer.addr(), std::net::SocketAddr::from(([192, 0, 2, 7], 7)));
             Ok(())
         });
         let diary = script.diary.clone();

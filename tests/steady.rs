@@ -4,7 +4,7 @@
 //! exact.
 use std::{
     io::{ErrorKind, Read, Write},
-    net::{Shutdown, SocketAddr, TcpStream},
+    net::{Shutdown, SocketAddr, TcpStream, UdpSocket},
     sync::Arc,
     time::Duration,
 };
@@ -41,7 +41,7 @@ impl<P: Protocol> World<P> {
         // On a busy machine any turn may be a slow one, and the name of the culprit is a `String`.
         let config = Config { slow_turn: Duration::MAX, ..config };
         let mut reactor = Reactor::with_config(protocol, config).unwrap();
-        let addr = reactor.listen("127.0.0.1:0").unwrap().addr;
+        let addr = reactor.listen("127.0.0.1:0").unwrap().addr.socket_addr().unwrap();
         let got = vec![0; 1 << 20].into_boxed_slice();
         let mut world = Self { reactor, addr, clients: Vec::new(), got };
         (0..clients).for_each(|_| world.connect());
@@ -168,6 +168,26 @@ fn messages_of_sixteen_kibibytes() {
         }
     });
     assert_eq!(count, 0);
+}
+
+#[test]
+fn datagrams_and_their_answers() {
+    let config = Config { replies_per_ip: Some(u32::MAX), ..Config::default() };
+    let mut world = World::with(Echo, 0, config);
+    let server = world.reactor.bind_udp("127.0.0.1:0").unwrap().addr;
+    let client = UdpSocket::bind("127.0.0.1:0").unwrap();
+    client.set_nonblocking(true).unwrap();
+    let mut got = [0; 2000];
+    let count = allocations(|| {
+        for size in [0, 64, 1400] {
+            client.send_to(&[7; 2000][..size], server).unwrap();
+            while client.recv(&mut got).map_or(true, |n| n != size) {
+                world.reactor.turn_within(Duration::from_millis(1)).unwrap();
+            }
+        }
+    });
+    assert_eq!(count, 0);
+    assert_eq!(world.reactor.hub().stats().datagrams_out, 3 * (WARM_UP + ROUNDS) as u64);
 }
 
 /// Answers each line.
@@ -327,7 +347,7 @@ impl Layer for Mirror {
 fn small_messages_through_a_layer() {
     let mut world = World::new(Echo, 0);
     let listening = world.reactor.listen("127.0.0.1:0").unwrap();
-    world.addr = listening.addr;
+    world.addr = listening.addr.socket_addr().unwrap();
     world.reactor.layer(listening.id, |_| Ok(Box::new(Mirror)));
     (0..2).for_each(|_| world.connect());
     let count = allocations(|| {

@@ -17,9 +17,9 @@ use std::{
 };
 
 use charkh::{
-    Config, ConnId, Escaped, Handle, Input, Peer, Reactor, Result, WhenFull,
+    Addr, Config, ConnId, Escaped, Handle, Input, Peer, Reactor, Result, WhenFull,
     codec::{Decode, Delimited, LengthPrefixed, Lines, Status, Width},
-    net::{Clock, Event, Faults, Net, Os, Sim, SocketOptions, Token, Wake, sim},
+    net::{Clock, Event, Faults, Net, Os, Received, Sim, SocketOptions, Token, Wake, sim},
 };
 use common::{Echo, MS, Script, on_data, pattern, read_all, settle, swallow, world};
 
@@ -80,6 +80,7 @@ impl Terse {
 impl Net for Terse {
     type Listener = sim::SimListener;
     type Stream = TerseStream;
+    type Udp = sim::SimUdp;
 
     const SHORT_MEANS_DONE: bool = false;
 
@@ -107,14 +108,14 @@ impl Net for Terse {
 
     fn listen(
         &mut self,
-        addr: SocketAddr,
+        addr: &Addr,
         options: &SocketOptions,
         token: Token,
-    ) -> io::Result<(Self::Listener, SocketAddr)> {
+    ) -> io::Result<(Self::Listener, Addr)> {
         self.sim.listen(addr, options, token)
     }
 
-    fn accept(&mut self, listener: &mut Self::Listener) -> io::Result<(TerseStream, SocketAddr)> {
+    fn accept(&mut self, listener: &mut Self::Listener) -> io::Result<(TerseStream, Addr)> {
         self.sim.accept(listener).map(|(stream, addr)| (TerseStream(stream, None), addr))
     }
 
@@ -124,7 +125,7 @@ impl Net for Terse {
 
     fn connect(
         &mut self,
-        addr: SocketAddr,
+        addr: &Addr,
         source: Option<IpAddr>,
         options: &SocketOptions,
     ) -> io::Result<TerseStream> {
@@ -162,6 +163,23 @@ impl Net for Terse {
 
     fn reset(&mut self, stream: TerseStream) {
         self.sim.reset(stream.0);
+    }
+
+    fn bind_udp(
+        &mut self,
+        addr: SocketAddr,
+        options: &SocketOptions,
+        token: Token,
+    ) -> io::Result<(Self::Udp, SocketAddr)> {
+        self.sim.bind_udp(addr, options, token)
+    }
+
+    fn recv_from(&mut self, socket: &mut Self::Udp, into: &mut [u8]) -> io::Result<Received> {
+        self.sim.recv_from(socket, into)
+    }
+
+    fn send_to(&mut self, socket: &mut Self::Udp, to: SocketAddr, bytes: &[u8]) -> io::Result<()> {
+        self.sim.send_to(socket, to, bytes)
     }
 }
 
@@ -226,7 +244,7 @@ fn without_descriptors_real_clients_are_refused_politely() {
     let config = Config { when_full: WhenFull::Refuse, ..Config::default() };
     let mut reactor = Reactor::with_config(Echo, config).unwrap();
     let addr = reactor.listen("127.0.0.1:0").unwrap().addr;
-    let clients = [(); 3].map(|()| TcpStream::connect(addr).unwrap());
+    let clients = [(); 3].map(|()| TcpStream::connect(&addr).unwrap());
     let all: Vec<_> = std::iter::from_fn(|| std::fs::File::open("/dev/null").ok()).collect();
     for _ in 0..20 {
         reactor.turn_within(10 * MS).unwrap();
@@ -725,7 +743,7 @@ fn a_connect_that_is_not_decided_is_not_connected() {
     let addr = full.local_addr().unwrap().as_socket().unwrap();
     let _first = TcpStream::connect(addr).unwrap();
     let mut os = Os::new().unwrap();
-    let mut stream = os.connect(addr, None, &SocketOptions::default()).unwrap();
+    let mut stream = os.connect(&addr.into(), None, &SocketOptions::default()).unwrap();
     let error = os.connected(&mut stream).unwrap_err();
     assert_eq!(error.kind(), io::ErrorKind::NotConnected);
 }

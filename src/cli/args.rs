@@ -14,6 +14,7 @@ use log::LevelFilter;
 use super::{
     address,
     load::options::LoadArgs,
+    tls::{ClientTls, ServerTls},
     units::{Count, Maybe, Size, Span, size_within, span_within},
 };
 
@@ -56,24 +57,36 @@ pub(crate) enum ProtocolName {
 Sizes: 65536, 64KiB, 1M, 100k; k and M are 1000s, Ki and Mi are 1024s.
 Durations: 500ms, 30s, 2m, 1h30m; `off` where a deadline may be missing.
 
+UDP: whoever sends a datagram can write any address into it. So an answer is never longer than what
+it answers; none goes to a port below 1024 or of the server's own number, where another server may
+answer it; and no address is sent more than --replies-per-ip. With several addresses of its own a
+machine should listen on each, not on 0.0.0.0: there an answer comes from whichever leads back.
+
 Signals: SIGTERM or Ctrl-C stops in good order, a second one at once; SIGUSR1 prints the totals;
-SIGUSR2 writes the trace, if there is one. SIGHUP does nothing, so a server goes on when its
-terminal is closed.
+SIGUSR2 writes the trace, if there is one; SIGHUP loads the files of TLS again, and changes nothing
+else, so a server goes on when its terminal is closed.
 
 Examples:
   charkh serve                                   greet, at localhost:12345
   charkh serve --protocol echo 7000              echo, at localhost:7000
+  charkh serve --protocol echo 7000 udp:7000     and what comes there by UDP
   charkh serve --protocol chat 0.0.0.0:7000 --idle 10m --max-per-ip 20
+  charkh serve unix:/run/greet.sock --unix-mode 660
+                                                 for users of this machine, and of one group
   charkh serve --protocol echo --stats 1s        with a line of numbers every second
   charkh serve --proxy-protocol --proxy-from 10.0.0.0/8 0.0.0.0:7000
                                                  behind a balancer that names its clients
+  charkh serve tls:7443 7000 --tls-self-signed   encrypted at one port, as it is at the other
   charkh serve --trace trace.json                what the loop did last, for ui.perfetto.dev")]
 pub(crate) struct ServeArgs {
-    /// Where to listen: host:port, [v6]:port, or a port of localhost; port 0 takes a free one.
+    /// Where to listen: host:port, [v6]:port, or a port of localhost, where 0 takes a free one, each
+    /// with tls: in front of it if TLS is spoken there, or udp: for datagrams; or unix:path, and
+    /// unix:@name for a name without a file (Linux).
     #[arg(value_name = "ADDRESS", default_value = address::DEFAULT)]
     pub(crate) addresses: Vec<String>,
     /// What to say: greet answers `Hello Client!`, echo sends back what comes, discard answers
-    /// nothing, chat passes lines to everyone else.
+    /// nothing, chat passes lines to everyone else. By UDP, greet answers only who sends as many
+    /// bytes as `Hello Client!` has, and chat does not serve.
     #[arg(long, value_enum, value_name = "NAME", default_value = "greet")]
     pub(crate) protocol: ProtocolName,
     #[command(flatten)]
@@ -83,7 +96,11 @@ pub(crate) struct ServeArgs {
     #[command(flatten)]
     buffers: Buffers,
     #[command(flatten)]
+    udp: Udp,
+    #[command(flatten)]
     deadlines: Deadlines,
+    #[command(flatten)]
+    pub(crate) tls: ServerTls,
     #[command(flatten)]
     sockets: Sockets,
     #[command(flatten)]
@@ -156,6 +173,9 @@ struct Turn {
     /// Handshakes gone on with, which may cost a thousand times what a message does.
     #[arg(long, value_name = "N", default_value_t = Count(usual().handshakes_max))]
     handshakes_per_turn: Count,
+    /// Datagrams received at each udp: address; a flood does not stop the connections.
+    #[arg(long, value_name = "N", default_value_t = Count(usual().datagrams_max))]
+    datagrams_per_turn: Count,
     /// Bytes read: one who sends without pause does not keep the others waiting.
     #[arg(long, value_name = "SIZE", default_value_t = Size(usual().read_max),
         value_parser = size_within(1, 1 << 30))]
@@ -190,6 +210,24 @@ struct Buffers {
     /// Bytes unsent at which reading goes on.
     #[arg(long, value_name = "SIZE", default_value_t = Size(usual().output_low))]
     output_low: Size,
+}
+
+#[derive(Debug, clap::Args)]
+#[command(next_help_heading = "UDP")]
+struct Udp {
+    /// Answers to one IPv4 address or one IPv6 /64 network in a second: it may be a victim's.
+    #[arg(long, value_name = "N|off", default_value_t = Maybe(usual().replies_per_ip.map(Count)))]
+    replies_per_ip: Maybe<Count>,
+    /// The longest datagram received; longer ones are dropped and counted.
+    #[arg(long, value_name = "SIZE", default_value_t = Size(usual().datagram_size),
+        value_parser = size_within(0, 65_535))]
+    datagram_size: Size,
+    /// Datagrams that may wait to be sent, until the end of a turn.
+    #[arg(long, value_name = "N", default_value_t = Count(usual().datagrams_out_max))]
+    datagrams_out_max: Count,
+    /// Bytes that these may have, all together.
+    #[arg(long, value_name = "SIZE", default_value_t = Size(usual().datagrams_out_bytes))]
+    datagrams_out_bytes: Size,
 }
 
 #[derive(Debug, clap::Args)]
@@ -238,6 +276,13 @@ fn keepalive(text: &str) -> Result<Maybe<Span>, String> {
     }
 }
 
+fn unix_mode(text: &str) -> Result<u32, String> {
+    match u32::from_str_radix(text, 8) {
+        Ok(mode @ 0..=0o777) if text.chars().all(|c| c.is_digit(8)) => Ok(mode),
+        _ => Err("it must be octal, from 0 to 777".into()),
+    }
+}
+
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "Sockets")]
 struct Sockets {
@@ -250,6 +295,10 @@ struct Sockets {
     /// Let [::] take IPv6 alone, and not IPv4 too.
     #[arg(long)]
     only_v6: bool,
+    /// Permission bits of the files of unix sockets: who may connect, such as 660 for the owner and
+    /// the group [default: what the umask leaves].
+    #[arg(long, value_name = "OCTAL", value_parser = unix_mode)]
+    unix_mode: Option<u32>,
     /// Let small answers leave at once.
     #[arg(long, value_name = "BOOL", action = ArgAction::Set,
         default_value_t = usual().sockets.nodelay)]
@@ -347,7 +396,7 @@ impl ServeArgs {
 
     /// The limits that were asked for; but `conns_max`, which depends on the system, is the usual.
     pub(crate) fn config(&self) -> Config {
-        let Self { limits, turn, buffers, deadlines, sockets, reports, .. } = self;
+        let Self { limits, turn, buffers, udp, deadlines, sockets, reports, .. } = self;
         let when = |maybe: Maybe<Span>| maybe.0.map(|Span(span)| span);
         Config {
             conns_max: usual().conns_max,
@@ -369,6 +418,11 @@ impl ServeArgs {
             output_high: buffers.output_high.0,
             output_low: buffers.output_low.0,
             memory_max: limits.memory_max.0,
+            datagrams_max: turn.datagrams_per_turn.0,
+            datagram_size: udp.datagram_size.0,
+            datagrams_out_max: udp.datagrams_out_max.0,
+            datagrams_out_bytes: udp.datagrams_out_bytes.0,
+            replies_per_ip: udp.replies_per_ip.0.map(|Count(count)| count),
             idle: when(deadlines.idle),
             first_byte: when(deadlines.first_byte),
             write_stall: when(deadlines.write_stall),
@@ -384,6 +438,7 @@ impl ServeArgs {
                 backlog: sockets.backlog.0,
                 reuse_port: sockets.reuse_port,
                 only_v6: sockets.only_v6,
+                unix_mode: sockets.unix_mode,
                 nodelay: sockets.no_delay,
                 keepalive: when(sockets.keepalive),
                 recv_buffer: sockets.recv_buffer.map(|Size(size)| size),
@@ -404,17 +459,25 @@ Examples:
   charkh send --to localhost:7000                   talk, line by line; Ctrl-D ends it
   charkh send --to 7000 --raw < file > copy         through an echo server and back
   charkh send --proxy-header v1 --proxy-client 192.0.2.7:5000 \"Hello Server!\"
-                                                    as a balancer would for that client")]
+                                                    as a balancer would for that client
+  charkh send --to tls:example.org:7443 \"Hello!\"   encrypted, to nobody else
+  charkh send --to unix:/run/greet.sock hello       to a server of this machine
+  charkh send --udp \"Hello Server!\"                 by UDP: one datagram, one answer")]
 pub(crate) struct SendArgs {
     /// What to send; without it, standard input.
     pub(crate) message: Option<OsString>,
-    /// The server: host:port, [v6]:port, or a port of localhost.
+    /// The server: host:port, [v6]:port, a port of localhost, or unix:path; with tls: in front of it
+    /// for TLS, or udp: for UDP.
     #[arg(long, short = 'a', value_name = "ADDRESS", default_value = address::DEFAULT)]
     pub(crate) to: String,
+    /// Send datagrams: MESSAGE, or each line of standard input, is one, and one that answers it is
+    /// waited for.
+    #[arg(long)]
+    pub(crate) udp: bool,
     /// Write exactly the bytes that come, and nothing else.
     #[arg(long)]
     pub(crate) raw: bool,
-    /// How long to wait for a connection.
+    /// How long to wait for a connection, and for the handshake of TLS.
     #[arg(long, value_name = "TIME|off", default_value_t = maybe(Timeouts::default().connect))]
     connect_timeout: Maybe<Span>,
     /// How long the server may be silent once all is sent, or take nothing while there is more.
@@ -427,6 +490,8 @@ pub(crate) struct SendArgs {
     /// Whom the header names, as address:port [default: this end of the connection].
     #[arg(long, value_name = "CLIENT", requires = "proxy_header")]
     pub(crate) proxy_client: Option<SocketAddr>,
+    #[command(flatten)]
+    pub(crate) tls: ClientTls,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -480,8 +545,10 @@ mod tests {
               --timers-per-turn 8 --input-max 9 --output-max 12 --output-high 11 --output-low 10 \
               --memory-max 13 --idle 14s --first-byte 15s --write-stall off --lifetime 16s \
               --connect-timeout off --linger 17s --linger-bytes 18 --grace 19s --slow-turn 20s \
-              --backlog 21 --reuse-port --only-v6 --no-delay false --keepalive 22s \
-              --recv-buffer 23 --send-buffer 24 --unsent-max 25 --trace file --trace-records 26"
+              --backlog 21 --reuse-port --only-v6 --unix-mode 600 --no-delay false --keepalive 22s \
+              --recv-buffer 23 --send-buffer 24 --unsent-max 25 --trace file --trace-records 26 \
+              --datagrams-per-turn 29 --datagram-size 30 --datagrams-out-max 31 \
+              --datagrams-out-bytes 32 --replies-per-ip 33"
                 .split_whitespace()
                 .collect::<Vec<_>>(),
         );

@@ -21,6 +21,7 @@ mod reply;
 mod results;
 mod run;
 mod search;
+mod secured;
 mod show;
 mod sources;
 mod spec;
@@ -29,16 +30,17 @@ mod tally;
 mod testimony;
 mod worker;
 
-use std::{
-    env, fs,
-    net::{SocketAddr, TcpStream},
-    path::Path,
-    time::Duration,
+use std::{env, fs, path::Path, time::Duration};
+
+use charkh::{
+    Addr,
+    client::{Client, Timeouts},
 };
 
 use super::{
-    address::Address,
-    units::{Count, Size, Span, reason},
+    address::Endpoint,
+    tls::{ServerIs, explain},
+    units::{self, Count, Size, Span, reason},
 };
 use machine::Machine;
 use message::Message;
@@ -71,26 +73,34 @@ pub(crate) fn run(args: &LoadArgs) -> Result<u8, String> {
     }
     args.reports.files.try_out()?;
     let text = args.address.as_deref().unwrap_or_default();
-    let address: Address = text.parse()?;
-    let mut addrs = address.resolve()?;
+    let endpoint = args.tls.applied(text.parse()?);
+    let mut addrs = addrs_of(&endpoint)?;
     if let Some(sources) = &args.shape.source {
         let used = sources.len().min(args.shape.connections.0.into());
         let missing = (0..used).map(|n| sources.get(n)).find(|&source| !machine::is_local(source));
         if let Some(source) = missing {
             return Err(format!("--source: {source} is no address of this machine"));
         }
-        let fits = |addr: &SocketAddr| sources.check(addr.ip());
+        let fits = |addr: &Addr| match addr.ip() {
+            Some(ip) => sources.check(ip),
+            None => Err("--source: nobody comes to a unix socket from an address".into()),
+        };
         if let Some(Err(why)) = addrs.iter().map(fits).reduce(Result::or) {
             return Err(why);
         }
         addrs.retain(|addr| fits(addr).is_ok());
     }
-    let mut spec = spec(args, &addrs, &address)?;
+    let mut spec = spec(args, &addrs, &endpoint)?;
+    spec.tls = args.tls.to(&endpoint, args.shape.resume)?;
+    if args.shape.resume && spec.tls.is_none() {
+        return Err("--resume is for TLS: add --tls".into());
+    }
+    let target = endpoint.to_string();
     let plan = plan::plan(&wanted(&spec, args), &Machine::read())?;
     match reach(&addrs, &spec) {
         Ok(target) => spec.target = target,
         Err(why) => {
-            eprint(&format!("cannot connect to {address}: {why}"));
+            eprint(&format!("cannot connect to {target}: {why}"));
             return Ok(TARGET_FAILED);
         }
     }
@@ -102,8 +112,8 @@ pub(crate) fn run(args: &LoadArgs) -> Result<u8, String> {
     let interval = (!args.reports.quiet).then_some(args.reports.interval.0);
     let mut live = Live::new(stops, interval);
     let results = match args.shape.find_max {
-        None => run::run(spec, &address.to_string(), commands(), &mut live)?,
-        Some(promise) => match find_max(&spec, &address, promise, &mut live) {
+        None => run::run(spec, &target, commands(), &mut live)?,
+        Some(promise) => match find_max(&spec, &target, promise, &mut live) {
             Ok(Some(results)) => results,
             Err(why) => {
                 live.end();
@@ -111,13 +121,23 @@ pub(crate) fn run(args: &LoadArgs) -> Result<u8, String> {
             }
             Ok(None) => {
                 live.end();
-                eprint(&format!("{address} keeps {promise} at no rate at all"));
+                eprint(&format!("{target} keeps {promise} at no rate at all"));
                 return Ok(TARGET_FAILED);
             }
         },
     };
     live.end();
     finish(&results, &args.reports.files)
+}
+
+fn addrs_of(target: &Endpoint) -> Result<Vec<Addr>, String> {
+    match target {
+        Endpoint::Tcp(address) | Endpoint::Tls(address) => {
+            Ok(address.resolve()?.into_iter().map(Addr::from).collect())
+        }
+        Endpoint::Unix(path) => Ok(vec![Endpoint::unix(path).into()]),
+        _ => Err(format!("cannot load {target}: this is not spoken yet")),
+    }
 }
 
 fn add_up(files: &[impl AsRef<Path>], files_out: &Files) -> Result<u8, String> {
@@ -159,9 +179,11 @@ fn commands() -> Vec<String> {
     vec![env::args().collect::<Vec<_>>().join(" ")]
 }
 
-fn spec(args: &LoadArgs, addrs: &[SocketAddr], address: &Address) -> Result<Spec, String> {
+fn spec(args: &LoadArgs, addrs: &[Addr], address: &Endpoint) -> Result<Spec, String> {
     let shape = &args.shape;
-    let Some(&target) = addrs.first() else { return Err(format!("{address} has no address")) };
+    let Some(target) = addrs.first().cloned() else {
+        return Err(format!("{address} has no address"));
+    };
     let Count(connections) = shape.connections;
     let pace = match (shape.hold, shape.heartbeat, shape.rate) {
         (true, None, _) => Pace::Hold,
@@ -181,6 +203,7 @@ fn spec(args: &LoadArgs, addrs: &[SocketAddr], address: &Address) -> Result<Spec
     let reply = args.messages.reply.clone().for_message(message.bytes(0, 0));
     Ok(Spec {
         target,
+        tls: None,
         sources: shape.source.clone(),
         connections,
         threads: shape.threads.min(connections),
@@ -188,6 +211,7 @@ fn spec(args: &LoadArgs, addrs: &[SocketAddr], address: &Address) -> Result<Spec
         connecting_max: shape.connecting.0,
         pace,
         depth: shape.depth,
+        per_connection: shape.per_connection.map(|Count(replies)| replies),
         warmup: shape.warmup(),
         duration: shape.duration(),
         requests: shape.requests,
@@ -198,7 +222,7 @@ fn spec(args: &LoadArgs, addrs: &[SocketAddr], address: &Address) -> Result<Spec
     })
 }
 
-fn message(messages: &Messages, address: &Address) -> Result<Message, String> {
+fn message(messages: &Messages, address: &Endpoint) -> Result<Message, String> {
     match (&messages.message, &messages.message_file, messages.size, &messages.reply) {
         (Some(text), ..) => Message::text(text).map_err(|why| format!("--message: {why}")),
         (None, Some(path), ..) => {
@@ -208,7 +232,13 @@ fn message(messages: &Messages, address: &Address) -> Result<Message, String> {
         }
         (None, None, Some(Size(size)), _) => Ok(Message::patterns(size)),
         (None, None, None, Reply::Http { .. }) => {
-            Message::fixed(format!("GET / HTTP/1.1\r\nHost: {address}\r\n\r\n").into())
+            let host = match address {
+                Endpoint::Unix(_) => "localhost".into(),
+                Endpoint::Tcp(address) | Endpoint::Tls(address) | Endpoint::Udp(address) => {
+                    address.to_string()
+                }
+            };
+            Message::fixed(format!("GET / HTTP/1.1\r\nHost: {host}\r\n\r\n").into())
         }
         (None, None, None, Reply::Resp) => Message::fixed(b"PING\r\n".into()),
         (None, None, None, _) => Ok(Message::patterns(64)),
@@ -220,7 +250,8 @@ fn wanted(spec: &Spec, args: &LoadArgs) -> Wanted {
     let depth = spec.depth.into();
     Wanted {
         target: spec.target.ip(),
-        target_is_local: machine::is_local(spec.target.ip()),
+        target_is_local: spec.target.ip().is_none_or(machine::is_local),
+        secured: spec.tls.is_some(),
         connections: spec.connections.into(),
         sources: spec.sources.as_ref().map_or(1, Sources::len),
         threads: spec.threads.into(),
@@ -251,13 +282,29 @@ fn lasts(spec: &Spec, args: &LoadArgs) -> String {
     }
 }
 
-/// The first address of the target that takes a connection.
-fn reach(addrs: &[SocketAddr], spec: &Spec) -> Result<SocketAddr, String> {
+/// The first address of the target that takes a connection, and shakes hands if it must.
+fn reach(addrs: &[Addr], spec: &Spec) -> Result<Addr, String> {
     let mut why = "it has no address".to_string();
-    for &addr in addrs {
-        match TcpStream::connect_timeout(&addr, spec.timeout) {
-            Ok(_) => return Ok(addr),
-            Err(e) => why = reason(&e),
+    let timeouts = Timeouts { connect: Some(spec.timeout), silence: Some(spec.timeout) };
+    for addr in addrs {
+        let layer = spec.tls.as_ref().map(ServerIs::layer).transpose()?;
+        let reached = match (addr, layer) {
+            (Addr::Ip(addr), None) => Client::connect(addr, &timeouts).map_err(|e| reason(&e)),
+            (Addr::Ip(addr), Some(layer)) => {
+                let client = Client::connect_through(addr, layer, &timeouts);
+                let ended = client.and_then(|mut client| client.finish().map(|()| client));
+                ended.map_err(|e| format!("{}{}", reason(&e), explain(&e)))
+            }
+            #[cfg(unix)]
+            (Addr::Unix(addr), _) => {
+                Client::connect_unix(addr, &timeouts).map_err(|e| units::unix_reason(&e))
+            }
+            #[cfg(not(unix))]
+            (Addr::Unix(_), _) => Err("this system has no unix sockets".into()),
+        };
+        match reached {
+            Ok(_) => return Ok(addr.clone()),
+            Err(e) => why = e,
         }
     }
     Err(why)
@@ -266,13 +313,13 @@ fn reach(addrs: &[SocketAddr], spec: &Spec) -> Result<SocketAddr, String> {
 /// Trials until the edge is known. `None`: the promise is kept at no rate.
 fn find_max(
     spec: &Spec,
-    address: &Address,
+    target: &str,
     promise: Promise,
     live: &mut Live,
 ) -> Result<Option<Results>, String> {
     let once = |spec: Spec, live: &mut Live| -> Result<Results, String> {
         live.again();
-        run::run(spec, &address.to_string(), commands(), live)
+        run::run(spec, target, commands(), live)
     };
     let closed = Spec { pace: Pace::Closed, duration: Some(GUESS), ..spec.clone() };
     let first = once(closed, live)?;

@@ -100,9 +100,14 @@ fn micros(duration: Duration) -> String {
     format!("{}us", duration.as_micros())
 }
 
-/// What counts how often a limit was reached, or something went wrong.
-fn limits(stats: &Stats) -> [(&'static str, u64); 21] {
+/// What counts datagrams, which not everybody has, how often a limit was reached, or something went
+/// wrong.
+fn limits(stats: &Stats) -> [(&'static str, u64); 32] {
     [
+        ("datagrams_in", stats.datagrams_in),
+        ("datagrams_out", stats.datagrams_out),
+        ("datagram_bytes_in", stats.datagram_bytes_in),
+        ("datagram_bytes_out", stats.datagram_bytes_out),
         ("connect_failed", stats.connect_failed),
         ("refused_full", stats.refused_full),
         ("refused_per_ip", stats.refused_per_ip),
@@ -112,8 +117,15 @@ fn limits(stats: &Stats) -> [(&'static str, u64); 21] {
         ("accept_pauses", stats.accept_pauses),
         ("accept_errors", stats.accept_errors),
         ("io_pauses", stats.io_pauses),
+        ("datagrams_truncated", stats.datagrams_truncated),
+        ("datagram_errors", stats.datagram_errors),
+        ("datagrams_unsent", stats.datagrams_unsent),
+        ("datagrams_out_full", stats.datagrams_out_full),
+        ("replies_refused", stats.replies_refused),
+        ("replies_limited", stats.replies_limited),
         ("accept_budget", stats.accept_budget),
         ("connect_budget", stats.connect_budget),
+        ("datagram_budget", stats.datagram_budget),
         ("handshake_budget", stats.handshake_budget),
         ("read_budget", stats.read_budget),
         ("write_budget", stats.write_budget),

@@ -1,29 +1,33 @@
 //! `charkh send`.
 use std::io::{self, Cursor, ErrorKind, IsTerminal, Read, StdoutLock, Write};
 
-use charkh::{client::Client, proxy::SendProxy};
+use charkh::{
+    client::{Client, Timeouts},
+    proxy::SendProxy,
+};
 
 use super::{
-    address::Address,
+    address::Endpoint,
     args::SendArgs,
+    send_udp,
     text::Text,
-    units::{Maybe, Span, reason},
+    tls::{self, ServerIs},
+    units::{self, Maybe, Span, reason},
 };
 
 pub(crate) fn run(args: &SendArgs) -> Result<(), String> {
-    let address: Address = args.to.parse()?;
+    let endpoint = match args.to.parse()? {
+        Endpoint::Tcp(address) if args.udp => Endpoint::Udp(address),
+        Endpoint::Udp(address) => Endpoint::Udp(address),
+        endpoint if args.udp => return Err(format!("--udp sends no datagrams to {endpoint}")),
+        endpoint => args.tls.applied(endpoint),
+    };
+    let server = args.tls.to(&endpoint, false)?;
+    if let Endpoint::Udp(address) = &endpoint {
+        return send_udp::run(args, address);
+    }
     let timeouts = args.timeouts();
-    let mut client = Client::connect(&address.resolve()?[..], &timeouts).map_err(|e| {
-        let limit = Maybe(timeouts.connect.map(Span));
-        match e.kind() {
-            ErrorKind::TimedOut => format!("cannot connect to {address}: no answer for {limit}"),
-            _ => format!("cannot connect to {address}: {}", reason(&e)),
-        }
-    })?;
-
-    send_header(args, &mut client)
-        .map_err(|e| format!("cannot send to {address}: {}", reason(&e)))?;
-
+    let client = connect(args, &endpoint, server.as_ref(), &timeouts)?;
     let mut shown = Shown::new(args);
     let show = |piece: &[u8]| shown.show(piece);
     let result = match &args.message {
@@ -39,9 +43,9 @@ pub(crate) fn run(args: &SendArgs) -> Result<(), String> {
     result.map_err(|e| match e.kind() {
         ErrorKind::TimedOut => {
             let limit = Maybe(timeouts.silence.map(Span));
-            format!("{address} was silent for {limit} (--timeout)")
+            format!("{endpoint} was silent for {limit} (--timeout)")
         }
-        _ => reason(&e),
+        _ => format!("{}{}", reason(&e), tls::explain(&e)),
     })?;
     match args.message.is_some() && !args.raw && !shown.began {
         true => Err("the server closed without an answer".into()),
@@ -57,6 +61,45 @@ fn send_header(args: &SendArgs, client: &mut Client) -> io::Result<()> {
     client.send_all(header.header())
 }
 
+fn connect(
+    args: &SendArgs,
+    endpoint: &Endpoint,
+    server: Option<&ServerIs>,
+    timeouts: &Timeouts,
+) -> Result<Client, String> {
+    let layer = server.map(ServerIs::layer).transpose()?;
+    let (connected, reason): (_, fn(&io::Error) -> String) = match endpoint {
+        Endpoint::Tcp(address) | Endpoint::Tls(address) => {
+            (Client::connect(&address.resolve()?[..], timeouts), reason)
+        }
+        #[cfg(unix)]
+        Endpoint::Unix(path) => {
+            (Client::connect_unix(&Endpoint::unix(path), timeouts), units::unix_reason)
+        }
+        _ => return Err(format!("cannot connect to {endpoint}: this is not spoken yet")),
+    };
+    let connected = connected.and_then(|mut client| {
+        send_header(args, &mut client)?;
+        match layer {
+            Some(layer) => client.through(layer, timeouts),
+            None => Ok(client),
+        }
+    });
+    connected.map_err(|e| {
+        let limit = Maybe(timeouts.connect.map(Span));
+        match e.kind() {
+            // The system's own error has nothing in it.
+            ErrorKind::TimedOut if e.get_ref().is_none() => {
+                format!("cannot connect to {endpoint}: no answer for {limit}")
+            }
+            ErrorKind::TimedOut => {
+                format!("cannot connect to {endpoint}: no handshake of TLS within {limit}")
+            }
+            _ => format!("cannot connect to {endpoint}: {}{}", reason(&e), tls::explain(&e)),
+        }
+    })
+}
+
 /// Standard input, with errors that say so.
 struct Input<R>(R);
 
@@ -70,11 +113,11 @@ impl<R: Read> Read for Input<R> {
 }
 
 /// What came, on standard output.
-struct Shown {
+pub(crate) struct Shown {
     out: Out,
     label: &'static str,
     began: bool,
-    nobody_reads: bool,
+    pub(crate) nobody_reads: bool,
 }
 
 enum Out {
@@ -83,7 +126,7 @@ enum Out {
 }
 
 impl Shown {
-    fn new(args: &SendArgs) -> Self {
+    pub(crate) fn new(args: &SendArgs) -> Self {
         let stdout = io::stdout().lock();
         let out = if args.raw { Out::Raw(stdout) } else { Out::Text(Text::new(stdout)) };
         // An answer to one message is told apart from it; a talk reads better without.
@@ -91,7 +134,7 @@ impl Shown {
         Self { out, label, began: false, nobody_reads: false }
     }
 
-    fn show(&mut self, piece: &[u8]) -> io::Result<()> {
+    pub(crate) fn show(&mut self, piece: &[u8]) -> io::Result<()> {
         let label = if self.began { "" } else { self.label };
         self.began = true;
         let written = match &mut self.out {
@@ -101,7 +144,8 @@ impl Shown {
         self.check(written)
     }
 
-    fn end(&mut self) -> io::Result<()> {
+    /// End the line, if one was begun.
+    pub(crate) fn end(&mut self) -> io::Result<()> {
         let written = match &mut self.out {
             Out::Raw(out) => out.flush(),
             Out::Text(text) => text.end(),

@@ -2,9 +2,10 @@
 use std::{env, io};
 
 use charkh::{
-    ListenerId, Listening, Protocol, Reactor,
+    Addr, ListenerId, Protocol, Reactor,
     net::{Net, Os},
     proxy::TrustedProxies,
+    tls,
 };
 use log::{LevelFilter, info};
 
@@ -16,8 +17,9 @@ use super::{
     protocols::{Chat, Discard, Echo, Greet},
     report::{self, Report},
     signals::{Signals, Wish},
+    tls::Shown,
     trace::TraceFile,
-    units::{Span, reason},
+    units::{Span, reason, words},
 };
 
 pub(crate) fn run(args: &ServeArgs) -> Result<(), String> {
@@ -32,6 +34,14 @@ pub(crate) fn run(args: &ServeArgs) -> Result<(), String> {
 fn serve<P: Protocol>(args: &ServeArgs, protocol: P) -> Result<(), String> {
     let cannot_start = |e: io::Error| format!("cannot start: {}", reason(&e));
     let mut config = args.config();
+    let endpoints = args.addresses.iter().map(|text| text.parse());
+    let endpoints: Vec<Endpoint> = endpoints.collect::<Result<_, String>>()?;
+    let mut udp = endpoints.iter().filter(|endpoint| matches!(endpoint, Endpoint::Udp(_)));
+    if let (ProtocolName::Chat, Some(endpoint)) = (args.protocol, udp.next()) {
+        let why = "chat is for those who are connected; greet, echo and discard serve UDP";
+        return Err(format!("cannot listen on {endpoint}: {why}"));
+    }
+    let tls = Shown::at(&endpoints, &args.tls)?;
     let own = limits::of_its_own(args.addresses.len());
     config.conns_max = limits::max_connections(args.max_connections(), config.conns_max, own)?;
     // The log has the first of the other threads.
@@ -43,22 +53,35 @@ fn serve<P: Protocol>(args: &ServeArgs, protocol: P) -> Result<(), String> {
     // Before anybody is told that we listen, so that whoever then stops us stops us well.
     let signals = Signals::watch(&mut net).map_err(cannot_start)?;
     let mut reactor = Reactor::with(protocol, net, config).map_err(|e| in_options(&e))?;
-    for listening in listen(&mut reactor, args)? {
-        info!("listening on tcp {}", listening.addr);
-        out.line(format!("listening on tcp {}", listening.addr));
+    for (kind, addr) in listen(&mut reactor, &endpoints, args.proxies()?, tls.as_ref())? {
+        info!("listening on {kind}{addr}");
+        out.line(format!("listening on {kind}{addr}"));
+    }
+    if let Some(tls) = &tls {
+        tls.tell();
+        let fingerprint = tls.fingerprint_of_its_own();
+        fingerprint.into_iter().for_each(|text| out.line(format!("fingerprint sha256 {text}")));
     }
     let began = reactor.net().now();
     let interval = args.reports.stats.map(|Span(interval)| interval);
     let report = Report::new(interval, began);
-    let result = run_loop(&mut reactor, &signals, &out, report, trace.as_ref());
+    let reloads = || match &tls {
+        Some(tls) => tls.reload(),
+        None => info!("SIGHUP: there is nothing to load again"),
+    };
+    let result = run_loop(&mut reactor, &signals, &out, report, trace.as_ref(), reloads);
     let stats = reactor.hub().stats();
     info!(
-        "stopped after {:.1?}: {} connections, {} messages, {} bytes in, {} bytes out",
+        "stopped after {:.1?}: {} connections, {} messages, {} bytes in, {} bytes out{}",
         reactor.net().now() - began,
         stats.accepted,
         stats.messages,
         stats.bytes_in,
-        stats.bytes_out
+        stats.bytes_out,
+        match (stats.datagrams_in, stats.datagrams_out) {
+            (0, 0) => String::new(),
+            (come, gone) => format!("; {come} datagrams in, {gone} datagrams out"),
+        }
     );
     // Not least if the loop failed.
     let traced = trace.map_or(Ok(()), |file| file.finish(reactor.hub()));
@@ -74,6 +97,7 @@ fn run_loop<P: Protocol>(
     out: &Output,
     mut report: Report,
     trace: Option<&TraceFile>,
+    reload: impl Fn(),
 ) -> io::Result<()> {
     while !reactor.is_done() {
         let now = reactor.net().now();
@@ -83,7 +107,7 @@ fn run_loop<P: Protocol>(
             match wish {
                 Wish::Stop if reactor.hub().is_stopping() => {}
                 Wish::Stop => reactor.hub().stop(),
-                Wish::Reload => info!("SIGHUP: there is nothing to load again"),
+                Wish::Reload => reload(),
                 Wish::Trace => match trace {
                     Some(file) => file.save(reactor.hub()),
                     None => info!("SIGUSR2: there is no trace to write, it takes --trace FILE"),
@@ -102,40 +126,73 @@ fn run_loop<P: Protocol>(
 /// At every address of everything that was asked for, or nowhere.
 fn listen<P: Protocol>(
     reactor: &mut Reactor<P>,
-    args: &ServeArgs,
-) -> Result<Vec<Listening>, String> {
-    let proxies = args.proxies()?;
-    // All are read before the first is listened at.
+    endpoints: &[Endpoint],
+    proxies: Option<Proxies>,
+    tls: Option<&Shown>,
+) -> Result<Vec<(&'static str, Addr)>, String> {
+    // All are found before the first is listened at.
     let mut found = Vec::new();
-    for text in &args.addresses {
-        let endpoint: Endpoint = text.parse()?;
-        let addrs = match &endpoint {
-            Endpoint::Tcp(address) => address.resolve()?,
-            _ => return Err(format!("cannot listen on {endpoint}: this is not served yet")),
+    for endpoint in endpoints {
+        let addrs = match endpoint {
+            Endpoint::Tcp(address) | Endpoint::Tls(address) | Endpoint::Udp(address) => {
+                address.resolve()?
+            }
+            Endpoint::Unix(_) => Vec::new(),
         };
         found.push((endpoint, addrs));
     }
     let mut all = Vec::new();
     for (endpoint, addrs) in found {
-        let listening = reactor.listen_all(&addrs[..]);
-        let failed = |e| format!("cannot listen on {endpoint}: {}", reason(&e));
-        let listening = listening.map_err(failed)?;
-        listening.iter().for_each(|listening| put_layer(reactor, listening.id, proxies.as_ref()));
-        all.extend(listening);
+        let failed = |why| format!("cannot listen on {endpoint}: {why}");
+        let listening = match endpoint {
+            Endpoint::Udp(_) => {
+                let bound = reactor.bind_udp_all(&addrs[..]).map_err(|e| failed(reason(&e)))?;
+                all.extend(bound.into_iter().map(|bound| ("udp ", bound.addr.into())));
+                continue;
+            }
+            Endpoint::Unix(path) => {
+                let listening = reactor.listen_at(Endpoint::unix(path));
+                listening.map(|one| vec![one]).map_err(|e| words(&e))
+            }
+            _ => reactor.listen_all(&addrs[..]).map_err(|e| reason(&e)),
+        };
+        for listening in listening.map_err(failed)? {
+            let kind = match endpoint {
+                Endpoint::Tls(_) => "tls ",
+                Endpoint::Unix(_) => "", // its address says so
+                _ => "tcp ",
+            };
+            if !matches!(endpoint, Endpoint::Unix(_)) {
+                let tls = tls.filter(|_| matches!(endpoint, Endpoint::Tls(_))).map(Shown::server);
+                put_layer(reactor, listening.id, proxies.clone(), tls);
+            }
+            all.push((kind, listening.addr));
+        }
     }
     Ok(all)
 }
 
-/// What stands between the wire and the protocol for those who come by this listener.
+/// Whom a header of the PROXY protocol is believed, and how long it may be.
+type Proxies = (TrustedProxies, usize);
+
+/// What stands between the wire and the protocol for those who come by this listener: what a balancer
+/// says of its client, then TLS.
 fn put_layer<P: Protocol>(
     reactor: &mut Reactor<P>,
     listener: ListenerId,
-    proxies: Option<&(TrustedProxies, usize)>,
+    proxies: Option<Proxies>,
+    tls: Option<tls::Server>,
 ) {
-    if let Some((trusted, header_max)) = proxies.cloned() {
-        reactor.layer(listener, move |addr| {
-            Ok(Box::new(trusted.accept(addr)?.header_max(header_max)))
-        });
+    match (proxies, tls) {
+        (None, None) => {}
+        (None, Some(tls)) => reactor.layer(listener, move |_| tls.layer()),
+        (Some((trusted, header_max)), tls) => reactor.layer(listener, move |addr| {
+            let proxy = trusted.accept(addr)?.header_max(header_max);
+            Ok(Box::new(match &tls {
+                Some(tls) => proxy.then(tls.layer()?),
+                None => proxy,
+            }))
+        }),
     }
 }
 

@@ -30,7 +30,7 @@ impl<W: Write> Text<W> {
     pub(crate) fn end(&mut self) -> io::Result<()> {
         let cut = std::mem::take(&mut self.cut);
         self.write(&cut)?;
-        if self.in_line {
+        if std::mem::take(&mut self.in_line) {
             self.out.write_all(b"\n")?;
         }
         self.out.flush()

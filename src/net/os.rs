@@ -1,7 +1,9 @@
-//! The real world, by way of mio. The only file that names mio, socket2, rustix, nix and the real
-//! clock.
+//! The real world, by way of mio. The only file, with the one below it, that names mio, socket2,
+//! rustix, nix and the real clock.
 #[cfg(all(target_os = "linux", feature = "fine-sleep"))]
 use std::num::NonZeroU64;
+#[cfg(unix)]
+use std::os::fd::OwnedFd;
 use std::{
     fmt, fs,
     io::{self, IoSlice},
@@ -10,9 +12,11 @@ use std::{
     time::Duration,
 };
 
+#[cfg(unix)]
+use mio::net::UnixListener;
 use mio::{
     Events, Interest, Poll,
-    net::{TcpListener, TcpStream},
+    net::{TcpListener, TcpStream, UdpSocket},
 };
 #[cfg(all(target_os = "linux", feature = "fine-sleep"))]
 use rustix::{
@@ -26,7 +30,12 @@ use rustix::{
 };
 use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
 
-use super::{Event, Net, SocketOptions, Token, Wake};
+use crate::Addr;
+
+use super::{Event, Net, Received, SocketOptions, Token, Wake};
+
+#[cfg(unix)]
+mod unix;
 
 /// Events taken from the kernel in one [`wait`](Net::wait); the rest come with the next.
 const EVENTS_MAX: usize = 1024;
@@ -170,12 +179,14 @@ fn open_spare() -> Option<fs::File> {
     fs::File::open(if cfg!(windows) { "NUL" } else { "/dev/null" }).ok()
 }
 
-/// Wake is 0, listeners are odd, connections even, with the serial in the upper half. Where a
-/// `usize` has 32 bits the serial is cut off, and with it the recognition of late events.
+/// Wake is 0, connections are even, with the serial in the upper half; listeners and UDP sockets
+/// take turns at the odd numbers. Where a `usize` has 32 bits the serial is cut off, and with it
+/// the recognition of late events.
 fn pack(token: Token) -> mio::Token {
     let (tag, serial) = match token {
         Token::Wake => (0, 0),
-        Token::Listener(index) => (1 + 2 * u64::from(index), 0),
+        Token::Listener(index) => (1 + 4 * u64::from(index), 0),
+        Token::Udp(index) => (3 + 4 * u64::from(index), 0),
         Token::Conn { slot, serial } => (2 + 2 * u64::from(slot), u64::from(serial)),
     };
     debug_assert!(tag <= u64::from(u32::MAX));
@@ -186,7 +197,8 @@ fn unpack(token: mio::Token) -> Token {
     let (serial, tag) = ((token.0 as u64 >> 32) as u32, token.0 as u32);
     match tag {
         0 => Token::Wake,
-        tag if tag % 2 == 1 => Token::Listener(tag / 2),
+        tag if tag % 4 == 1 => Token::Listener(tag / 4),
+        tag if tag % 4 == 3 => Token::Udp(tag / 4),
         tag => Token::Conn { slot: tag / 2 - 1, serial },
     }
 }
@@ -222,15 +234,20 @@ fn set_options(socket: &SockRef<'_>, options: &SocketOptions) -> io::Result<()> 
     if let Some(idle) = options.keepalive {
         socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(idle))?;
     }
+    set_buffers(socket, options)?;
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    if let Some(size) = options.unsent_max {
+        socket.set_tcp_notsent_lowat(u32::try_from(size).unwrap_or(u32::MAX))?;
+    }
+    Ok(())
+}
+
+fn set_buffers(socket: &SockRef<'_>, options: &SocketOptions) -> io::Result<()> {
     if let Some(size) = options.recv_buffer {
         socket.set_recv_buffer_size(size)?;
     }
     if let Some(size) = options.send_buffer {
         socket.set_send_buffer_size(size)?;
-    }
-    #[cfg(any(target_os = "linux", target_os = "android"))]
-    if let Some(size) = options.unsent_max {
-        socket.set_tcp_notsent_lowat(u32::try_from(size).unwrap_or(u32::MAX))?;
     }
     Ok(())
 }
@@ -246,6 +263,37 @@ fn set_reuse_port(socket: &Socket) -> io::Result<()> {
 )))]
 fn set_reuse_port(_: &Socket) -> io::Result<()> {
     Err(io::Error::new(io::ErrorKind::Unsupported, "this system has no SO_REUSEPORT"))
+}
+
+/// A socket that listens and is known to nobody yet.
+fn listen_tcp(addr: SocketAddr, options: &SocketOptions) -> io::Result<TcpListener> {
+    let socket = Socket::new(Domain::for_address(addr), Type::STREAM, Some(Protocol::TCP))?;
+    socket.set_nonblocking(true)?;
+    set_options(&SockRef::from(&socket), options)?;
+    // On Windows this would let another program take the port away.
+    socket.set_reuse_address(cfg!(unix))?;
+    if options.reuse_port {
+        set_reuse_port(&socket)?;
+    }
+    if addr.is_ipv6() {
+        socket.set_only_v6(options.only_v6)?;
+    }
+    socket.bind(&addr.into())?;
+    socket.listen(i32::try_from(options.backlog).unwrap_or(i32::MAX))?;
+    Ok(TcpListener::from_std(socket.into()))
+}
+
+fn connect_tcp(
+    addr: SocketAddr,
+    source: Option<IpAddr>,
+    options: &SocketOptions,
+) -> io::Result<TcpStream> {
+    let stream = match source {
+        None => TcpStream::connect(addr)?,
+        Some(source) => connect_from(addr, source)?,
+    };
+    set_options(&SockRef::from(&stream), options)?;
+    Ok(stream)
 }
 
 /// What mio's `connect` does, which knows no source.
@@ -304,6 +352,32 @@ fn send_vectored(stream: &mut TcpStream, bytes: &[IoSlice<'_>]) -> io::Result<us
     Ok(rustix::net::sendmsg(stream, bytes, &mut nothing_else, SendFlags::NOSIGNAL)?)
 }
 
+/// With TRUNC the size that is returned is the datagram's own.
+#[cfg(target_os = "linux")]
+fn recv_from(socket: &UdpSocket, into: &mut [u8]) -> io::Result<Received> {
+    let (_, size, from) = rustix::net::recvfrom(socket, &mut *into, RecvFlags::TRUNC)?;
+    let from = from.and_then(|from| SocketAddr::try_from(from).ok());
+    let from = from.ok_or(io::ErrorKind::AddrNotAvailable)?;
+    Ok(Received { size: size.min(into.len()), from, truncated: size > into.len() })
+}
+
+#[cfg(target_os = "linux")]
+fn send_to(socket: &UdpSocket, to: SocketAddr, bytes: &[u8]) -> io::Result<()> {
+    rustix::net::sendto(socket, bytes, SendFlags::empty(), &to)?;
+    Ok(())
+}
+
+#[cfg(not(target_os = "linux"))]
+fn recv_from(socket: &UdpSocket, into: &mut [u8]) -> io::Result<Received> {
+    let (size, from) = socket.recv_from(into)?;
+    Ok(Received { size, from, truncated: size == into.len() })
+}
+
+#[cfg(not(target_os = "linux"))]
+fn send_to(socket: &UdpSocket, to: SocketAddr, bytes: &[u8]) -> io::Result<()> {
+    socket.send_to(bytes, to).map(drop)
+}
+
 #[cfg(not(target_os = "linux"))]
 fn recv(stream: &mut TcpStream, into: &mut [u8]) -> io::Result<usize> {
     io::Read::read(stream, into)
@@ -319,9 +393,25 @@ fn send_vectored(stream: &mut TcpStream, bytes: &[IoSlice<'_>]) -> io::Result<us
     io::Write::write_vectored(stream, bytes)
 }
 
+#[cfg(unix)]
+#[inline(never)]
+fn accept_unix(socket: &UnixListener, options: &SocketOptions) -> io::Result<(TcpStream, Addr)> {
+    let (stream, addr) = unix::accept(socket)?;
+    set_buffers(&SockRef::from(&stream), options)?;
+    Ok((stream.into(), addr.into()))
+}
+
+#[cfg(not(unix))]
+fn no_unix_sockets() -> io::Error {
+    io::Error::new(io::ErrorKind::Unsupported, "unix sockets are not for this system")
+}
+
 impl Net for Os {
     type Listener = Listener;
+    // Of a unix socket too: what is asked of a stream here (send, receive, end, register) is the
+    // same call for both, and one type is four bytes for each connection less than two.
     type Stream = TcpStream;
+    type Udp = UdpSocket;
 
     // epoll and kqueue tell of every change; mio's Windows must hear `WouldBlock` first.
     const SHORT_MEANS_DONE: bool = cfg!(unix);
@@ -360,57 +450,86 @@ impl Net for Os {
 
     fn listen(
         &mut self,
-        addr: SocketAddr,
+        addr: &Addr,
         options: &SocketOptions,
         token: Token,
-    ) -> io::Result<(Listener, SocketAddr)> {
-        let socket = Socket::new(Domain::for_address(addr), Type::STREAM, Some(Protocol::TCP))?;
-        socket.set_nonblocking(true)?;
-        set_options(&SockRef::from(&socket), options)?;
-        // On Windows this would let another program take the port away.
-        socket.set_reuse_address(cfg!(unix))?;
-        if options.reuse_port {
-            set_reuse_port(&socket)?;
+    ) -> io::Result<(Listener, Addr)> {
+        let (mut socket, addr) = match addr {
+            Addr::Ip(addr) => {
+                let socket = listen_tcp(*addr, options)?;
+                let addr = socket.local_addr()?.into();
+                (Door::Tcp(socket), addr)
+            }
+            #[cfg(unix)]
+            Addr::Unix(addr) => {
+                let (socket, file) = unix::listen(addr, options)?;
+                (Door::Unix(file, UnixListener::from_std(socket.into())), addr.clone().into())
+            }
+            #[cfg(not(unix))]
+            Addr::Unix(_) => return Err(no_unix_sockets()),
+        };
+        let (registry, token) = (self.poll.registry(), pack(token));
+        match &mut socket {
+            Door::Tcp(socket) => registry.register(socket, token, Interest::READABLE)?,
+            #[cfg(unix)]
+            Door::Unix(_, socket) => registry.register(socket, token, Interest::READABLE)?,
         }
-        if addr.is_ipv6() {
-            socket.set_only_v6(options.only_v6)?;
-        }
-        socket.bind(&addr.into())?;
-        socket.listen(i32::try_from(options.backlog).unwrap_or(i32::MAX))?;
-        let mut socket = TcpListener::from_std(socket.into());
-        self.poll.registry().register(&mut socket, pack(token), Interest::READABLE)?;
-        let addr = socket.local_addr()?;
         Ok((Listener { socket, options: options.clone() }, addr))
     }
 
-    fn accept(&mut self, listener: &mut Listener) -> io::Result<(TcpStream, SocketAddr)> {
-        let (stream, addr) = listener.socket.accept()?;
-        // Linux' accepted sockets have their listener's options: no call is needed.
-        if !cfg!(target_os = "linux") {
-            set_options(&SockRef::from(&stream), &listener.options)?;
+    fn retire(&mut self, listener: &mut Listener) {
+        match &mut listener.socket {
+            Door::Tcp(_) => {}
+            #[cfg(unix)]
+            Door::Unix(file, _) => *file = None,
         }
-        Ok((stream, addr))
+    }
+
+    #[inline]
+    fn accept(&mut self, listener: &mut Listener) -> io::Result<(TcpStream, Addr)> {
+        let Listener { socket, options } = listener;
+        match socket {
+            Door::Tcp(socket) => {
+                let (stream, addr) = socket.accept()?;
+                // Linux' accepted sockets have their listener's options: no call is needed.
+                if !cfg!(target_os = "linux") {
+                    set_options(&SockRef::from(&stream), options)?;
+                }
+                Ok((stream, addr.into()))
+            }
+            #[cfg(unix)]
+            Door::Unix(_, socket) => accept_unix(socket, options),
+        }
     }
 
     fn refuse(&mut self, listener: &mut Listener) -> io::Result<()> {
         drop(self.spare.take());
-        let accepted = listener.socket.accept().map(drop);
+        let accepted = match &listener.socket {
+            Door::Tcp(socket) => socket.accept().map(drop),
+            #[cfg(unix)]
+            Door::Unix(_, socket) => socket.accept().map(drop),
+        };
         self.spare = open_spare();
         accepted
     }
 
     fn connect(
         &mut self,
-        addr: SocketAddr,
+        addr: &Addr,
         source: Option<IpAddr>,
         options: &SocketOptions,
     ) -> io::Result<TcpStream> {
-        let stream = match source {
-            None => TcpStream::connect(addr)?,
-            Some(source) => connect_from(addr, source)?,
-        };
-        set_options(&SockRef::from(&stream), options)?;
-        Ok(stream)
+        match addr {
+            Addr::Ip(addr) => connect_tcp(*addr, source, options),
+            #[cfg(unix)]
+            Addr::Unix(addr) => {
+                let socket = unix::connect(addr)?;
+                set_buffers(&SockRef::from(&socket), options)?;
+                Ok(OwnedFd::from(socket).into())
+            }
+            #[cfg(not(unix))]
+            Addr::Unix(_) => Err(no_unix_sockets()),
+        }
     }
 
     fn watch(&mut self, stream: &mut TcpStream, token: Token) -> io::Result<()> {
@@ -420,7 +539,8 @@ impl Net for Os {
     fn connected(&mut self, stream: &mut TcpStream) -> io::Result<()> {
         // A socket that is writable may have failed, or not be decided yet.
         self.take_error(stream)?;
-        stream.peer_addr().map(drop)
+        // Not what std has for it: that wants an address of the internet.
+        SockRef::from(&*stream).peer_addr().map(drop)
     }
 
     fn take_error(&mut self, stream: &mut TcpStream) -> io::Result<()> {
@@ -430,6 +550,11 @@ impl Net for Os {
     #[inline]
     fn read(&mut self, stream: &mut TcpStream, into: &mut [u8]) -> io::Result<usize> {
         recv(stream, into)
+    }
+
+    #[cfg(target_os = "linux")]
+    fn read_unix(&mut self, stream: &mut TcpStream, into: &mut [u8]) -> io::Result<(usize, bool)> {
+        unix::recv(stream, into)
     }
 
     #[inline]
@@ -448,11 +573,55 @@ impl Net for Os {
         // The reset is a courtesy to the kernel's memory; a plain close serves as well.
         let _ = SockRef::from(&stream).set_linger(Some(Duration::ZERO));
     }
+
+    fn bind_udp(
+        &mut self,
+        addr: SocketAddr,
+        options: &SocketOptions,
+        token: Token,
+    ) -> io::Result<(UdpSocket, SocketAddr)> {
+        let socket = Socket::new(Domain::for_address(addr), Type::DGRAM, Some(Protocol::UDP))?;
+        socket.set_nonblocking(true)?;
+        if let Some(size) = options.recv_buffer {
+            socket.set_recv_buffer_size(size)?;
+        }
+        if let Some(size) = options.send_buffer {
+            socket.set_send_buffer_size(size)?;
+        }
+        // No SO_REUSEADDR: with datagrams it would let another program take the port away.
+        if options.reuse_port {
+            set_reuse_port(&socket)?;
+        }
+        if addr.is_ipv6() {
+            socket.set_only_v6(options.only_v6)?;
+        }
+        socket.bind(&addr.into())?;
+        let mut socket = UdpSocket::from_std(socket.into());
+        self.poll.registry().register(&mut socket, pack(token), Interest::READABLE)?;
+        let addr = socket.local_addr()?;
+        Ok((socket, addr))
+    }
+
+    fn recv_from(&mut self, socket: &mut UdpSocket, into: &mut [u8]) -> io::Result<Received> {
+        recv_from(socket, into)
+    }
+
+    fn send_to(&mut self, socket: &mut UdpSocket, to: SocketAddr, bytes: &[u8]) -> io::Result<()> {
+        send_to(socket, to, bytes)
+    }
 }
 
 /// A listening socket, with what connections accepted from it should be like.
 #[derive(Debug)]
 pub struct Listener {
-    socket: TcpListener,
+    socket: Door,
     options: SocketOptions,
+}
+
+#[derive(Debug)]
+enum Door {
+    Tcp(TcpListener),
+    /// The file is first, to be dropped first.
+    #[cfg(unix)]
+    Unix(Option<unix::SocketFile>, UnixListener),
 }

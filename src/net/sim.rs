@@ -72,6 +72,9 @@
 //! limits; clients are made, speak and listen by its methods. [`Config::trace`] makes the reactor
 //! remember what it did, and [`Trace::hash`] tells two runs apart.
 //!
+//! Datagrams are sent with [`Sim::send_datagram`] and come with [`Sim::receive_datagram`]; all that
+//! this takes is an address.
+//!
 //! [`Config::trace`]: crate::Config::trace
 //! [`Trace::hash`]: crate::trace::Trace::hash
 use std::{
@@ -86,13 +89,18 @@ use std::{
     time::Duration,
 };
 
-use super::{Event, Net, SocketOptions, Token, Wake};
+use crate::Addr;
+
+use super::{Event, Net, Received, SocketOptions, Token, Wake};
 
 mod faults;
+mod udp;
 mod worlds;
 
 pub use faults::Faults;
 use faults::{Kind, Random, Strike, Struck};
+use udp::Mail;
+pub use udp::SimUdp;
 pub use worlds::{Tally, worlds};
 
 /// Names one end outside: a client, or what an outbound connection reached.
@@ -155,13 +163,13 @@ pub struct Sim {
     /// Those that something can still happen to.
     live: Vec<usize>,
     dialed: VecDeque<ClientId>,
+    mail: Mail,
     injected: Vec<Event>,
 }
 
 #[derive(Debug)]
 struct Backlog {
     token: Token,
-    addr: SocketAddr,
     waiting: VecDeque<usize>,
     edge: bool,
     open: Arc<AtomicBool>,
@@ -201,7 +209,7 @@ impl Drop for SimStream {
 /// One connection, seen from above.
 #[derive(Debug, Default)]
 struct Pipe {
-    addr: Option<SocketAddr>,
+    addr: Option<Addr>,
     source: Option<IpAddr>,
     token: Option<Token>,
     state: Arc<AtomicU8>,
@@ -292,6 +300,7 @@ impl Sim {
             pipes: Vec::new(),
             live: Vec::new(),
             dialed: VecDeque::new(),
+            mail: Mail::default(),
             injected: Vec::new(),
         }
     }
@@ -323,12 +332,12 @@ impl Sim {
     /// A client connects to the listener of that index.
     pub fn client_of(&mut self, listener: usize) -> ClientId {
         let port = 10_000 + (self.pipes.len() % 50_000) as u16;
-        self.client_from(SocketAddr::from((Ipv4Addr::LOCALHOST, port)), listener)
+        self.client_from((Ipv4Addr::LOCALHOST, port), listener)
     }
 
     /// A client with this address connects to the listener of that index.
-    pub fn client_from(&mut self, addr: SocketAddr, listener: usize) -> ClientId {
-        let pipe = self.add_pipe(addr, None);
+    pub fn client_from(&mut self, addr: impl Into<Addr>, listener: usize) -> ClientId {
+        let pipe = self.add_pipe(addr.into(), None);
         let backlog = self.listeners.get_mut(listener);
         match backlog.filter(|backlog| backlog.open.load(Ordering::Relaxed)) {
             Some(backlog) => {
@@ -347,8 +356,8 @@ impl Sim {
     }
 
     /// The client's own address, or the one that was dialed.
-    pub fn addr(&self, client: ClientId) -> Option<SocketAddr> {
-        self.pipes[client.0].addr
+    pub fn addr(&self, client: ClientId) -> Option<Addr> {
+        self.pipes[client.0].addr.clone()
     }
 
     /// Where an outbound connection was to come from, if [`Hub::connect_from`] said so.
@@ -441,6 +450,7 @@ impl Sim {
             arrived.append(in_flight);
             pipe.fin_arrived |= pipe.fin_sent;
         }
+        self.deliver_all_datagrams();
     }
 
     /// The server has ended its half, or closed.
@@ -519,7 +529,7 @@ impl Sim {
 
 /// What the world does by itself.
 impl Sim {
-    fn add_pipe(&mut self, addr: SocketAddr, dial: Option<Dial>) -> usize {
+    fn add_pipe(&mut self, addr: Addr, dial: Option<Dial>) -> usize {
         let pipe = self.pipes.len();
         self.pipes.push(Pipe { addr: Some(addr), dial, window: 1 << 20, ..Pipe::default() });
         self.live.push(pipe);
@@ -650,6 +660,7 @@ impl Sim {
                 events.push(Event { token, readable, writable, ending, failed });
             }
         }
+        self.tell_of_datagrams(events);
         // A kernel's list is in no order that one may rely on.
         let first = self.random(self.live.len());
         for n in 0..self.live.len() {
@@ -857,6 +868,7 @@ const UNWATCHED: i32 = 28;
 impl Net for Sim {
     type Listener = SimListener;
     type Stream = SimStream;
+    type Udp = SimUdp;
 
     const SHORT_MEANS_DONE: bool = true;
     const HOLDS_TO_THE_LAWS: bool = true;
@@ -869,12 +881,13 @@ impl Net for Sim {
         self.looks += 1;
         let rests = self.looks <= self.looks_max;
         assert!(rests, "the wheel never comes to rest: it has turned {} times", self.looks_max);
-        let moved = self.deliver();
+        let moved = self.deliver() | self.deliver_datagrams();
         self.tell(events);
         let pending = self.live.iter().map(|&i| &self.pipes[i]).any(|pipe| {
             let watched = pipe.token.is_some() && pipe.state() == OPEN;
             watched && (pipe.edge_in || pipe.edge_out)
         });
+        let pending = pending || self.has_news_of_datagrams();
         let woken = self.woken.load(Ordering::Relaxed)
             && !self.strikes(Kind::LateWake, None)
             && self.woken.swap(false, Ordering::Relaxed);
@@ -894,20 +907,20 @@ impl Net for Sim {
 
     fn listen(
         &mut self,
-        addr: SocketAddr,
+        addr: &Addr,
         _: &SocketOptions,
         token: Token,
-    ) -> io::Result<(SimListener, SocketAddr)> {
+    ) -> io::Result<(SimListener, Addr)> {
         let open = Arc::new(AtomicBool::new(true));
         let index = self.listeners.len();
         let waiting = VecDeque::new();
-        self.listeners.push(Backlog { token, addr, waiting, edge: false, open: open.clone() });
-        Ok((SimListener { index, open }, self.listeners[index].addr))
+        self.listeners.push(Backlog { token, waiting, edge: false, open: open.clone() });
+        Ok((SimListener { index, open }, addr.clone()))
     }
 
-    fn accept(&mut self, listener: &mut SimListener) -> io::Result<(SimStream, SocketAddr)> {
+    fn accept(&mut self, listener: &mut SimListener) -> io::Result<(SimStream, Addr)> {
         let pipe = self.try_accept(listener.index)?;
-        let addr = self.pipes[pipe].addr.ok_or(ErrorKind::NotConnected)?;
+        let addr = self.pipes[pipe].addr.clone().ok_or(ErrorKind::NotConnected)?;
         Ok((self.open_stream(pipe), addr))
     }
 
@@ -920,17 +933,18 @@ impl Net for Sim {
 
     fn connect(
         &mut self,
-        addr: SocketAddr,
+        addr: &Addr,
         source: Option<IpAddr>,
         _: &SocketOptions,
     ) -> io::Result<SimStream> {
         if self.is_short() {
             return Err(self.shortage(SHORTAGES));
         }
-        if source.is_some_and(|source| source.is_ipv4() != addr.is_ipv4()) {
+        if source.is_some_and(|source| addr.ip().is_none_or(|ip| source.is_ipv4() != ip.is_ipv4()))
+        {
             return Err(ErrorKind::InvalidInput.into());
         }
-        let pipe = self.add_pipe(addr, Some(Dial::Pending));
+        let pipe = self.add_pipe(addr.clone(), Some(Dial::Pending));
         self.pipes[pipe].source = source;
         Ok(self.open_stream(pipe))
     }
@@ -985,5 +999,22 @@ impl Net for Sim {
     fn reset(&mut self, stream: SimStream) {
         stream.state.store(RESET, Ordering::Relaxed);
         self.settle(stream.pipe);
+    }
+
+    fn bind_udp(
+        &mut self,
+        addr: SocketAddr,
+        _: &SocketOptions,
+        token: Token,
+    ) -> io::Result<(SimUdp, SocketAddr)> {
+        Ok(self.open_udp_at(addr, token))
+    }
+
+    fn recv_from(&mut self, socket: &mut SimUdp, into: &mut [u8]) -> io::Result<Received> {
+        self.try_recv_from(socket, into)
+    }
+
+    fn send_to(&mut self, socket: &mut SimUdp, to: SocketAddr, bytes: &[u8]) -> io::Result<()> {
+        self.try_send_to(socket, to, bytes)
     }
 }

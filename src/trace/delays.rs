@@ -19,6 +19,8 @@ const TOLD_NS: u64 = 100;
 pub enum Who {
     /// A connection, by slot and serial as [`Record::conn`] has them.
     Conn(u32, u32),
+    /// Datagrams: [`What::Datagram`].
+    Datagram,
     /// Jobs of other threads: [`What::Job`].
     Job,
     /// [`Protocol::tick`](crate::Protocol::tick).
@@ -30,6 +32,7 @@ impl Who {
         match record.conn() {
             Some((slot, serial)) => Self::Conn(slot, serial),
             None if record.what == What::Tick => Self::Tick,
+            None if record.what == What::Datagram => Self::Datagram,
             None => Self::Job,
         }
     }
@@ -39,6 +42,7 @@ impl fmt::Display for Who {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Conn(slot, serial) => write!(f, "#{slot}.{serial}"),
+            Self::Datagram => f.write_str(What::Datagram.name()),
             Self::Job => f.write_str(What::Job.name()),
             Self::Tick => f.write_str(What::Tick.name()),
         }

@@ -28,3 +28,7 @@ mod startup;
 mod streams;
 mod trace;
 mod tutorial;
+#[cfg(unix)]
+mod udp;
+#[cfg(target_os = "linux")]
+mod unix;

@@ -9,7 +9,7 @@ use charkh::{
     net::{ClientId, Event, Net, Token, sim::Moved},
 };
 
-use super::{World, account::MEMORY_MANY, envelope::Envelope, server::byte_of};
+use super::{World, account::MEMORY_MANY, envelope::Envelope, mail, server::byte_of};
 
 #[derive(Default)]
 pub struct Clients {
@@ -54,7 +54,7 @@ impl Clients {
         self.meet(reactor);
         let (action, chosen) = {
             let dice = &mut reactor.protocol().dice;
-            (dice.below(26), dice.below(self.active.len()))
+            (dice.below(27), dice.below(self.active.len()))
         };
         match action {
             0 | 1 => self.connect(reactor),
@@ -65,6 +65,7 @@ impl Clients {
                 reactor.net().clock().advance(Duration::from_millis(ms));
             }
             24 => Self::say_something_stale(reactor),
+            26 => mail::post(reactor),
             25 if reactor.protocol().dice.one_in(4) => self.clog(reactor),
             _ => {
                 if let Some(&index) = self.active.get(chosen) {
@@ -143,7 +144,8 @@ impl Clients {
     fn meet(&mut self, reactor: &mut World) -> bool {
         let mut met = false;
         while let Some(id) = reactor.net().dialed() {
-            let addr = reactor.net().addr(id).expect("nobody was dialed");
+            let addr = reactor.net().addr(id).and_then(|addr| addr.socket_addr());
+            let addr = addr.expect("nobody was dialed");
             let layered = reactor.protocol().accounts[&addr].layered;
             self.add(reactor, id, addr, layered);
             met = true;
@@ -248,6 +250,7 @@ impl Clients {
             );
         }
         assert_eq!(reactor.protocol().jobs_left(), 0, "jobs wait, and nobody runs them");
+        assert_eq!(reactor.net().datagrams_waiting(), 0, "datagrams wait, and nobody looks");
         let (waiting, stopping) = (reactor.net().waiting(), reactor.hub().is_stopping());
         let full = reactor.hub().len() >= reactor.hub().config().conns_max;
         assert!(waiting == 0 || full || stopping, "{waiting} could be accepted");

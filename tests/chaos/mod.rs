@@ -14,6 +14,7 @@ mod account;
 mod clients;
 mod dice;
 mod envelope;
+mod mail;
 mod promises;
 mod server;
 
@@ -70,6 +71,8 @@ pub fn run(sim: Sim, mut dice: Dice, steps: usize) -> Outcome {
             reactor.layer(listening.id, |_| Ok(Box::new(Envelope::default())));
         }
     }
+    let bound = reactor.bind_udp(("127.0.0.1", mail::PORT)).expect("and every port");
+    reactor.protocol().mail.socket = Some(bound.id);
     let mut clients = Clients::default();
     for step in 0..steps {
         if reactor.is_done() || reactor.protocol().dice.are_spent() {
@@ -122,6 +125,11 @@ fn limits(dice: &mut Dice) -> Config {
         grace: ms(900),
         slow_turn: Duration::MAX,
         trace: 256,
+        datagrams_max: 1 + dice.below(4) as u32,
+        datagram_size: 30 + dice.below(40),
+        datagrams_out_max: 1 + dice.below(4) as u32,
+        datagrams_out_bytes: 40 + dice.below(100),
+        replies_per_ip: dice.one_in(3).then(|| 1 + dice.below(5) as u32),
         ..Config::default()
     }
 }
@@ -133,6 +141,7 @@ fn turn(reactor: &mut World, clients: &mut Clients) -> bool {
         Ok(()) => {
             within_limits(reactor, &before.stats);
             promises::ask(reactor, &before);
+            mail::ask(reactor, &before.stats);
             clients.ask(reactor);
             true
         }
@@ -196,6 +205,7 @@ fn finish(reactor: &mut World, clients: &mut Clients) {
     assert_eq!(stats.ended.iter().sum::<u64>(), stats.released, "ended once, released once");
     if !reactor.is_done() {
         assert_eq!(reactor.net().waiting(), 0, "a client was forgotten");
+        assert_eq!(reactor.net().datagrams_waiting(), 0, "a datagram was forgotten");
         assert_eq!(reactor.protocol().jobs_left(), 0, "a job was forgotten");
         assert!(!reactor.protocol().ticks_later(), "a tick was forgotten");
     }
@@ -206,4 +216,5 @@ fn finish(reactor: &mut World, clients: &mut Clients) {
     while !reactor.is_done() {
         assert!(turn(reactor, clients), "it does not stop");
     }
+    assert_eq!(reactor.net().open_udp(), 0, "a UDP socket leaks");
 }

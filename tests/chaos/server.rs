@@ -8,7 +8,7 @@ use std::{
 };
 
 use charkh::{
-    Config, ConnId, Handle, Hub, Input, Peer, Protocol, Reason, Result,
+    Config, ConnId, Datagram, Handle, Hub, Input, Peer, Protocol, Reason, Result,
     codec::{Decode, Status},
     net::Clock,
 };
@@ -17,11 +17,16 @@ use super::{
     account::{Account, FAULT, INPUT, Sending},
     dice::Dice,
     envelope::Envelope,
+    mail::Mail,
 };
 
 /// The byte that the client of this address sends in this place.
 pub fn byte_of(client: SocketAddr, place: usize) -> u8 {
     ((place * 31 + usize::from(client.port()) * 7) % 251) as u8
+}
+
+fn addr_of(peer: &Peer) -> SocketAddr {
+    peer.addr().socket_addr().expect("a client of another kind")
 }
 
 pub struct Server {
@@ -39,6 +44,7 @@ pub struct Server {
     pub accounts: BTreeMap<SocketAddr, Account>,
     pub opened: u64,
     pub closed: u64,
+    pub mail: Mail,
     pub jobs_sent: u64,
     jobs_run: u64,
     /// The door for threads is open to callbacks too.
@@ -83,6 +89,7 @@ impl Server {
             accounts: BTreeMap::new(),
             opened: 0,
             closed: 0,
+            mail: Mail::default(),
             jobs_sent: 0,
             jobs_run: 0,
             handle: None,
@@ -195,7 +202,7 @@ impl Server {
         let id = peer.id();
         assert!(peer.to(id).is_some(), "called for one that is over");
         let (turn, unsent, max) = (self.turn, peer.unsent(), self.config.output_max);
-        let account = self.account(peer.addr());
+        let account = self.account(addr_of(peer));
         // On the wire an envelope doubles it.
         assert!(unsent <= max || account.layered && unsent <= 2 * max, "output_max");
         assert_eq!(account.id, id, "called by another's name");
@@ -221,7 +228,7 @@ impl Server {
         let before = Sending::to(peer);
         let sent = send(peer);
         let is_alive = peer.to(id).is_some();
-        let account = self.account(peer.addr());
+        let account = self.account(addr_of(peer));
         if sent {
             account.promised.extend(bytes);
         }
@@ -250,7 +257,7 @@ impl Server {
             _ => {
                 let id = peer.id();
                 if peer.to(id).is_some() {
-                    self.account(peer.addr()).doomed.get_or_insert(FAULT);
+                    self.account(addr_of(peer)).doomed.get_or_insert(FAULT);
                 }
                 return Err("because".into());
             }
@@ -265,7 +272,7 @@ impl Server {
         let what = self.dice.below(14);
         let turn = self.turn;
         let [late, too_late] = [ms, ms * 10].map(|wait| self.late_after(now, wait));
-        let account = self.account(peer.addr());
+        let account = self.account(addr_of(peer));
         account.changed = turn;
         match what {
             0 => {
@@ -343,6 +350,7 @@ impl Server {
                 hub.tick_at(at);
             }
             8 if self.dice.one_in(50) => self.stop(hub),
+            10 => self.mail.write(&mut self.dice, hub),
             12 | 13 => {
                 let count = 1 + self.dice.below(4);
                 self.ask_for_jobs(count);
@@ -415,7 +423,7 @@ impl Protocol for Server {
 
     fn open(&mut self, peer: &mut Peer) {
         self.opened += 1;
-        let (id, addr) = (peer.id(), peer.addr());
+        let (id, addr) = (peer.id(), addr_of(peer));
         assert!(self.alive.insert(id), "opened twice");
         assert_eq!(self.dialing.remove(&id), peer.listener().is_none());
         if let Some(listener) = peer.listener() {
@@ -440,7 +448,7 @@ impl Protocol for Server {
 
     fn data(&mut self, peer: &mut Peer, (): &mut (), input: &mut Input) -> Result {
         self.enter(peer);
-        let (now, addr) = (peer.now(), peer.addr());
+        let (now, addr) = (peer.now(), addr_of(peer));
         assert!(!input.is_empty(), "called for nothing");
         let account = self.account(addr);
         assert!(!account.paused, "offered while paused");
@@ -480,7 +488,7 @@ impl Protocol for Server {
 
     fn eof(&mut self, peer: &mut Peer, (): &mut (), rest: &mut Input) -> Result {
         self.enter(peer);
-        let (now, addr) = (peer.now(), peer.addr());
+        let (now, addr) = (peer.now(), addr_of(peer));
         let account = self.account(addr);
         assert_eq!(account.whole, None, "two ends");
         let whole_frame = self.manner == 1 && rest.len() >= 5;
@@ -508,7 +516,7 @@ impl Protocol for Server {
     fn drained(&mut self, peer: &mut Peer, (): &mut ()) -> Result {
         self.enter(peer);
         assert!(!peer.is_full(), "drained, and full");
-        let account = self.account(peer.addr());
+        let account = self.account(addr_of(peer));
         assert!(std::mem::take(&mut account.full) || account.layered, "drained, and was not full");
         // It may have stopped taking input because it was full.
         account.owed = Some(0);
@@ -518,7 +526,7 @@ impl Protocol for Server {
     fn timer(&mut self, peer: &mut Peer, (): &mut ()) -> Result {
         self.enter(peer);
         let now = peer.now();
-        let account = self.account(peer.addr());
+        let account = self.account(addr_of(peer));
         let wake_at = account.wake_at.take().expect("woken without having asked");
         assert!(now >= wake_at, "woken early");
         account.wake_by = None;
@@ -534,10 +542,10 @@ impl Protocol for Server {
 
     fn stopping(&mut self, peer: &mut Peer, (): &mut ()) -> Result {
         self.enter(peer);
-        assert!(!std::mem::replace(&mut self.account(peer.addr()).told, true), "told twice");
+        assert!(!std::mem::replace(&mut self.account(addr_of(peer)).told, true), "told twice");
         if !self.dice.strikes(self.violence) {
             let now = peer.now();
-            self.account(peer.addr()).close(now);
+            self.account(addr_of(peer)).close(now);
             peer.close();
         }
         Ok(())
@@ -552,6 +560,13 @@ impl Protocol for Server {
     fn connect_failed(&mut self, hub: &mut Hub, id: ConnId, reason: Reason) {
         assert!(self.dialing.remove(&id), "failed, and never dialed");
         self.end(hub, id, &reason);
+    }
+
+    fn datagram(&mut self, datagram: &mut Datagram) {
+        self.mail.came(&mut self.dice, datagram);
+        if self.dice.strikes(self.violence) {
+            self.rude_to_all(datagram.hub());
+        }
     }
 
     fn tick(&mut self, hub: &mut Hub) {
@@ -576,20 +591,20 @@ impl Server {
                 self.say(peer, bytes, shared);
             }
             1 => {
-                self.account(peer.addr()).broke_off = false;
+                self.account(addr_of(peer)).broke_off = false;
                 let mut frames = 0;
                 while let Some(frame) = input.frame(&mut Five)? {
                     frames += 1;
                     self.say(peer, frame, false);
                     if self.dice.one_in(20) {
                         // The rest waits for more bytes, or for the end.
-                        self.account(peer.addr()).broke_off = true;
+                        self.account(addr_of(peer)).broke_off = true;
                         break;
                     }
                 }
                 let cut = frames == self.config.frames_max && input.len() >= 5;
-                if cut && !self.account(peer.addr()).broke_off {
-                    self.account(peer.addr()).owed = Some(0); // the rest, in its next turn
+                if cut && !self.account(addr_of(peer)).broke_off {
+                    self.account(addr_of(peer)).owed = Some(0); // the rest, in its next turn
                 }
                 assert!(frames <= self.config.frames_max, "frames_max");
             }

@@ -7,7 +7,10 @@ use std::{
     time::Duration,
 };
 
-use charkh::net::{Event, Net, Sim, SocketOptions, Token, Wake};
+use charkh::{
+    Addr,
+    net::{Event, Net, Received, Sim, SocketOptions, Token, Wake},
+};
 
 pub struct Bent {
     pub sim: Sim,
@@ -36,6 +39,7 @@ impl Bent {
 impl Net for Bent {
     type Listener = <Sim as Net>::Listener;
     type Stream = <Sim as Net>::Stream;
+    type Udp = <Sim as Net>::Udp;
 
     const SHORT_MEANS_DONE: bool = Sim::SHORT_MEANS_DONE;
 
@@ -53,18 +57,18 @@ impl Net for Bent {
 
     fn listen(
         &mut self,
-        addr: SocketAddr,
+        addr: &Addr,
         options: &SocketOptions,
         token: Token,
-    ) -> io::Result<(Self::Listener, SocketAddr)> {
+    ) -> io::Result<(Self::Listener, Addr)> {
         self.fails("listen")?;
         self.sim.listen(addr, options, token)
     }
 
-    fn accept(&mut self, listener: &mut Self::Listener) -> io::Result<(Self::Stream, SocketAddr)> {
+    fn accept(&mut self, listener: &mut Self::Listener) -> io::Result<(Self::Stream, Addr)> {
         self.fails("accept")?;
         let (stream, addr) = self.sim.accept(listener)?;
-        Ok((stream, self.origins.pop_front().unwrap_or(addr)))
+        Ok((stream, self.origins.pop_front().map_or(addr, Addr::from)))
     }
 
     fn refuse(&mut self, listener: &mut Self::Listener) -> io::Result<()> {
@@ -74,7 +78,7 @@ impl Net for Bent {
 
     fn connect(
         &mut self,
-        addr: SocketAddr,
+        addr: &Addr,
         source: Option<IpAddr>,
         options: &SocketOptions,
     ) -> io::Result<Self::Stream> {
@@ -110,5 +114,25 @@ impl Net for Bent {
 
     fn reset(&mut self, stream: Self::Stream) {
         self.sim.reset(stream);
+    }
+
+    fn bind_udp(
+        &mut self,
+        addr: SocketAddr,
+        options: &SocketOptions,
+        token: Token,
+    ) -> io::Result<(Self::Udp, SocketAddr)> {
+        self.fails("bind_udp")?;
+        self.sim.bind_udp(addr, options, token)
+    }
+
+    fn recv_from(&mut self, socket: &mut Self::Udp, into: &mut [u8]) -> io::Result<Received> {
+        self.fails("recv_from")?;
+        self.sim.recv_from(socket, into)
+    }
+
+    fn send_to(&mut self, socket: &mut Self::Udp, to: SocketAddr, bytes: &[u8]) -> io::Result<()> {
+        self.fails("send_to")?;
+        self.sim.send_to(socket, to, bytes)
     }
 }

@@ -47,6 +47,10 @@ impl Distribution {
         }
     }
 
+    pub(crate) fn is_empty(&self) -> bool {
+        self.count() == 0
+    }
+
     pub(crate) fn count(&self) -> u64 {
         self.0.len()
     }

@@ -21,7 +21,7 @@ pub(crate) fn lost(reason: &Reason, owed: bool, announced: bool) -> Lost {
         Reason::Closed if owed => {
             error("closed early", "the target closed before its reply was whole")
         }
-        Reason::Closed if announced => Lost::InGoodOrder,
+        Reason::Closed | Reason::Aborted if announced => Lost::InGoodOrder,
         Reason::Closed => error("closed", "the target closed a connection that owed nothing"),
         Reason::Broken(e) => match short_of(e) {
             Some(limit) => Lost::Limit(limit),
@@ -31,13 +31,22 @@ pub(crate) fn lost(reason: &Reason, owed: bool, announced: bool) -> Lost {
         Reason::OutOfMemory | Reason::OutputOverflow => {
             error("unread", "the target does not read what it is sent")
         }
+        // Nothing else here has faults.
+        Reason::Fault(e) => Lost::Error("tls error", e.to_string()),
         other => Lost::Error("lost", other.to_string()),
     }
 }
 
-/// A connection never came up.
-pub(crate) fn not_connected(reason: &Reason, timeout: Duration) -> Lost {
+/// A connection never came up. `shook`: it was there, but the handshake failed.
+pub(crate) fn not_connected(reason: &Reason, timeout: Duration, shook: bool) -> Lost {
     match reason {
+        Reason::Handshake => {
+            Lost::Error("handshake timeout", format!("a handshake was not over within {timeout:?}"))
+        }
+        Reason::Fault(e) => Lost::Error("handshake failed", e.to_string()),
+        Reason::Broken(e) if shook && short_of(e).is_none() => {
+            Lost::Error("handshake failed", words(e))
+        }
         Reason::ConnectTimeout => {
             Lost::Error("connect timeout", format!("no answer to a connect within {timeout:?}"))
         }
@@ -96,8 +105,8 @@ mod tests {
         assert_eq!(kind(lost(&Reason::OutOfMemory, true, false)), "unread");
         assert_eq!(kind(lost(&Reason::Idle, true, false)), "lost");
         let second = Duration::from_secs(1);
-        assert_eq!(kind(not_connected(&Reason::ConnectTimeout, second)), "connect timeout");
-        assert_eq!(kind(not_connected(&Reason::Stopped, second)), "");
+        assert_eq!(kind(not_connected(&Reason::ConnectTimeout, second, false)), "connect timeout");
+        assert_eq!(kind(not_connected(&Reason::Stopped, second, false)), "");
         #[cfg(target_os = "linux")]
         for (code, up, down) in [
             (104, "reset", "connect failed"),
@@ -111,7 +120,7 @@ mod tests {
             (105, "memory", "memory"),
         ] {
             assert_eq!(kind(lost(&broken(code), true, false)), up, "{code}");
-            assert_eq!(kind(not_connected(&broken(code), second)), down, "{code}");
+            assert_eq!(kind(not_connected(&broken(code), second, false)), down, "{code}");
         }
         #[cfg(not(target_os = "linux"))]
         let _ = broken;

@@ -114,12 +114,14 @@ fn is_sound(results: &Results) -> bool {
         series.slice_ms,
         fairness.sum,
         fairness.connections,
+        results.tls.resumed,
     ];
     for slice in &series.slices {
         counts.extend([slice.requests, slice.bytes_in, slice.bytes_out, slice.errors, slice.up]);
         counts.extend(slice.latency.values());
     }
     counts.extend(results.errors.values().chain(testimony.limits.values()));
+    counts.extend(results.tls.agreed.values());
     numbers.iter().all(|number| (0.0..1e11).contains(number))
         && counts.iter().all(|&count| count < 1 << 50)
 }

@@ -211,6 +211,7 @@ fn quantiles(results: &Results) -> String {
         ("service", is_open.then_some(&results.service)),
         ("first byte", Some(&results.first_byte)),
         ("connect", Some(&results.connect)),
+        ("handshake", Some(&results.handshake).filter(|times| !times.is_empty())),
     ];
     let shown = || columns.iter().filter_map(|(name, times)| times.map(|times| (*name, times)));
     let row = |name: &str, cell: &dyn Fn(&Distribution) -> String| {

@@ -70,10 +70,14 @@ pub(crate) struct Links {
     /// How far the reply of each has been read; none if nothing is sent.
     replies: Vec<State>,
     depth: u16,
+    /// How many requests may be sent on one connection, and how many are left on that of each; none
+    /// if there is no end to them.
+    per_connection: Option<u32>,
+    left: Vec<u32>,
 }
 
 impl Links {
-    pub(crate) fn new(count: usize, depth: u16) -> Self {
+    pub(crate) fn new(count: usize, depth: u16, per_connection: Option<u32>) -> Self {
         let blank = || Link {
             id: None,
             served: 0,
@@ -93,7 +97,9 @@ impl Links {
         };
         let flights = vec![Flight::default(); count * usize::from(depth)];
         let replies = vec![State::default(); if depth == 0 { 0 } else { count }];
-        Self { all: (0..count).map(|_| blank()).collect(), flights, replies, depth }
+        let left = per_connection.map_or(Vec::new(), |most| vec![most; count]);
+        let all = (0..count).map(|_| blank()).collect();
+        Self { all, flights, replies, depth, per_connection, left }
     }
 
     pub(crate) fn get(&mut self, n: u32) -> &mut Link {
@@ -110,6 +116,9 @@ impl Links {
         if let Some(reply) = self.replies.get_mut(n as usize) {
             *reply = State::default();
         }
+        if let Some(left) = self.left.get_mut(n as usize) {
+            *left = self.per_connection.unwrap_or(0);
+        }
         let link = self.get(n);
         link.answering = false;
         link.armed = false;
@@ -122,7 +131,16 @@ impl Links {
     /// It is up, and has room for one more request.
     pub(crate) fn has_room(&self, n: u32) -> bool {
         let link = &self.all[n as usize];
-        link.id.is_some() && !link.closing && link.flying < self.depth
+        link.id.is_some() && !link.closing && link.flying < self.depth && self.may_send(n)
+    }
+
+    fn may_send(&self, n: u32) -> bool {
+        self.left.get(n as usize).is_none_or(|&left| left > 0)
+    }
+
+    /// All that may be sent on its connection was sent, and answered.
+    pub(crate) fn is_spent(&self, n: u32) -> bool {
+        !self.may_send(n) && self.flying(n) == 0
     }
 
     pub(crate) fn flying(&self, n: u32) -> u16 {
@@ -135,6 +153,9 @@ impl Links {
         let at = (link.head + link.flying) % self.depth;
         self.flights[n as usize * usize::from(self.depth) + usize::from(at)] = flight;
         link.flying += 1;
+        if let Some(left) = self.left.get_mut(n as usize) {
+            *left -= 1;
+        }
     }
 
     /// The oldest one.
@@ -169,7 +190,7 @@ mod tests {
 
     #[test]
     fn requests_are_answered_in_their_order_round_and_round() {
-        let mut links = Links::new(2, 3);
+        let mut links = Links::new(2, 3, None);
         let flight = |n: u64| Flight { planned: n, sent: n };
         let (mut sent, mut answered) = (0, 0);
         for round in 0..100_u64 {
@@ -192,7 +213,7 @@ mod tests {
     #[test]
     fn a_reply_is_owed_from_the_sending_or_from_the_reply_before() {
         let ms = |ms: u64| ms * 1_000_000;
-        let mut links = Links::new(1, 2);
+        let mut links = Links::new(1, 2, None);
         assert_eq!(links.owed(0, ms(100)).ms(), 0.0);
         links.push(0, Flight { planned: 0, sent: ms(50) });
         assert_eq!(links.owed(0, ms(100)).ms(), 50.0);

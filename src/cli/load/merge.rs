@@ -44,6 +44,8 @@ fn add(mut sum: Results, other: Results) -> Results {
     sum.service.add(&other.service);
     sum.first_byte.add(&other.first_byte);
     sum.connect.add(&other.connect);
+    sum.handshake.add(&other.handshake);
+    sum.tls.add(&other.tls);
     for (kind, count) in other.errors {
         *sum.errors.entry(kind).or_default() += count;
     }

@@ -1,7 +1,10 @@
 //! The options of `charkh load`.
 use std::{path::PathBuf, time::Duration};
 
-use crate::cli::units::{Count, Size, Span, size_within, span_within};
+use crate::cli::{
+    tls::ClientTls,
+    units::{Count, Size, Span, size_within, span_within},
+};
 
 use super::{promise::Promise, reply::Reply, sources::Sources};
 
@@ -22,6 +25,7 @@ Examples:
   charkh load 7000 --rate 10000 -d 60s --html load.html    an open loop, and a page to look at
   charkh load 7000 --find-max 'p99<5ms'                    how much it can take and keep that
   charkh load 7000 -c 19000 --hold -d 1m                   connections, and nothing else
+  charkh load tls:7443 --insecure --per-connection 1       a handshake for each request
   charkh load merge a.json b.json --html all.html          what several machines have measured";
 
 #[derive(Debug, clap::Args)]
@@ -33,13 +37,16 @@ Examples:
 pub(crate) struct LoadArgs {
     #[command(subcommand)]
     pub(crate) merge: Option<Merge>,
-    /// The target: host:port, [v6]:port, or a port of localhost.
+    /// The target: host:port, [v6]:port, a port of localhost, or unix:path; with tls: in front of it
+    /// for TLS.
     #[arg(required = true)]
     pub(crate) address: Option<String>,
     #[command(flatten)]
     pub(crate) shape: Shape,
     #[command(flatten)]
     pub(crate) messages: Messages,
+    #[command(flatten)]
+    pub(crate) tls: ClientTls,
     #[command(flatten)]
     pub(crate) reports: LoadReports,
 }
@@ -89,6 +96,13 @@ pub(crate) struct Shape {
     #[arg(long, value_name = "N", default_value_t = 1,
         value_parser = clap::value_parser!(u16).range(1..=32_768))]
     pub(crate) depth: u16,
+    /// Replies on each connection, which is then closed, and another opened [default: no end].
+    #[arg(long, value_name = "N", conflicts_with = "hold")]
+    pub(crate) per_connection: Option<Count>,
+    /// With TLS, take earlier sessions up again, where the target lets us: such a handshake is
+    /// shorter [default: each is a full one].
+    #[arg(long)]
+    pub(crate) resume: bool,
     /// An open loop: so many requests a second, of all connections together, each at its time.
     #[arg(long, value_name = "RATE", value_parser = rate)]
     pub(crate) rate: Option<f64>,
@@ -103,7 +117,7 @@ pub(crate) struct Shape {
     /// 127.0.0.2-127.0.0.20, or several with commas.
     #[arg(long, value_name = "RANGE")]
     pub(crate) source: Option<Sources>,
-    /// How long a connect, and a reply, may take.
+    /// How long a connect, a handshake, and a reply may take, each.
     #[arg(long, value_name = "TIME", default_value_t = Span(Duration::from_secs(10)),
         value_parser = span_within(Duration::from_millis(1), Duration::from_secs(3_600)))]
     pub(crate) timeout: Span,

@@ -3,6 +3,7 @@
 //! none changes its meaning without another [`VERSION`].
 use std::collections::BTreeMap;
 
+use charkh::tls::Tls;
 use serde::{Deserialize, Serialize};
 
 use super::{distribution::Distribution, search::Search};
@@ -42,8 +43,13 @@ pub(crate) struct Results {
     pub(crate) service: Distribution,
     /// From the sending to the first byte of the reply.
     pub(crate) first_byte: Distribution,
-    /// From asking for a connection until it was up, over the whole run.
+    /// From asking for a connection until it was there, over the whole run.
     pub(crate) connect: Distribution,
+    /// From then on until the handshake was over, if there was one.
+    #[serde(default, skip_serializing_if = "Distribution::is_empty")]
+    pub(crate) handshake: Distribution,
+    #[serde(default, skip_serializing_if = "Secured::is_empty")]
+    pub(crate) tls: Secured,
     /// What went wrong, over the whole run, by kind.
     pub(crate) errors: BTreeMap<String, u64>,
     /// The first error of each kind, in words: which byte was wrong, what the system said.
@@ -66,6 +72,35 @@ pub(crate) struct Connections {
     pub(crate) opened: u64,
     /// From the first call until the last of them was up or had failed.
     pub(crate) connecting_s: f64,
+}
+
+/// The handshakes of TLS, over the whole run.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub(crate) struct Secured {
+    /// How many came to agree on which version and cipher suite.
+    pub(crate) agreed: BTreeMap<String, u64>,
+    /// That took an earlier session up again, and were shorter.
+    pub(crate) resumed: u64,
+}
+
+impl Secured {
+    pub(crate) fn note(&mut self, tls: &Tls) {
+        let (version, suite) = (tls.version(), tls.cipher_suite());
+        let agreed = format!("{} {}", version.unwrap_or("TLS"), suite.unwrap_or("unknown"));
+        *self.agreed.entry(agreed).or_default() += 1;
+        self.resumed += u64::from(tls.was_resumed());
+    }
+
+    pub(crate) fn add(&mut self, other: &Self) {
+        for (agreed, count) in &other.agreed {
+            *self.agreed.entry(agreed.clone()).or_default() += count;
+        }
+        self.resumed += other.resumed;
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.agreed.is_empty()
+    }
 }
 
 /// The whole run, in slices of time.

@@ -116,7 +116,7 @@ impl Thread {
         words: Sender<Word>,
     ) -> io::Result<Self> {
         // A copy for each: what is shared is fought for.
-        let clock = Box::new(move || nanos(began.elapsed()));
+        let clock = Arc::new(move || nanos(began.elapsed()));
         let worker = Worker::new(&Arc::new(spec.clone()), n, clock, board, words.clone());
         let (config, fine) = (config(spec), matches!(spec.pace, Pace::Open(_)));
         let (handles, handle) = mpsc::sync_channel(1);
@@ -162,6 +162,9 @@ fn config(spec: &Spec) -> Config {
         output_low: 0,
         memory_max: usize::MAX >> 1,
         connect: Some(spec.timeout),
+        handshake: Some(spec.timeout),
+        // Here handshakes are the load.
+        handshakes_max: 256,
         write_stall: None,
         linger: Duration::from_millis(300),
         grace: Duration::from_secs(1),
@@ -173,7 +176,8 @@ fn config(spec: &Spec) -> Config {
 fn gather(spec: &Spec, workers: &[Worker]) -> Results {
     let mut sum = Tally::default();
     workers.iter().for_each(|worker| sum.add(&worker.tally));
-    let Tally { latency, service, first_byte, connect, lateness, handling, .. } = sum;
+    let Tally { latency, service, first_byte, connect, handshake, .. } = sum;
+    let Tally { lateness, handling, .. } = sum;
     let limits = sum.limits.into_iter().map(|(name, count)| (name.into(), count)).collect();
     let errors = sum.errors.0;
     let seconds = |ns: u64| ns as f64 / 1e9;
@@ -208,6 +212,8 @@ fn gather(spec: &Spec, workers: &[Worker]) -> Results {
         service,
         first_byte,
         connect,
+        handshake,
+        tls: sum.secured,
         errors: errors.iter().map(|(&kind, (count, _))| (kind.into(), *count)).collect(),
         examples: errors.into_iter().map(|(kind, (_, first))| (kind.into(), first)).collect(),
         series: series(workers),

@@ -211,6 +211,7 @@ pub(crate) fn report(results: &Results) -> String {
         grouped(connections.opened),
         time((connections.connecting_s * 1e9) as u64)
     ));
+    lines.extend(secured(results));
     let rate = |count: u64| count as f64 / seconds;
     let planned = results.planned_rate.map(|rate| format!(" of {rate} planned"));
     lines.push(format!(
@@ -239,6 +240,15 @@ pub(crate) fn report(results: &Results) -> String {
     lines.push(trust.into());
     lines.extend(results.verdict.reasons.iter().map(|reason| format!("  {reason}")));
     lines.join("\n")
+}
+
+/// What TLS came to.
+fn secured(results: &Results) -> Option<String> {
+    let tls = &results.tls;
+    let agreed = tls.agreed.iter().map(|(agreed, count)| format!("{} {agreed}", grouped(*count)));
+    let agreed = agreed.collect::<Vec<_>>().join(", ");
+    (!tls.is_empty())
+        .then(|| format!("handshakes   {agreed}; {} of them resumed", grouped(tls.resumed)))
 }
 
 fn search(found: &Search) -> String {
@@ -275,6 +285,7 @@ fn table(results: &Results) -> Vec<String> {
     }
     row("first byte", &results.first_byte);
     row("connect", &results.connect);
+    row("handshake", &results.handshake);
     lines
 }
 

@@ -1,11 +1,16 @@
 //! What a load is to be, once every option has been understood.
-use std::{net::SocketAddr, time::Duration};
+use std::time::Duration;
+
+use charkh::Addr;
 
 use super::{message::Message, reply::Reply, sources::Sources};
+use crate::cli::tls::ServerIs;
 
 #[derive(Clone)]
 pub(crate) struct Spec {
-    pub(crate) target: SocketAddr,
+    pub(crate) target: Addr,
+    /// It speaks TLS.
+    pub(crate) tls: Option<ServerIs>,
     pub(crate) sources: Option<Sources>,
     pub(crate) connections: u32,
     pub(crate) threads: u32,
@@ -16,6 +21,8 @@ pub(crate) struct Spec {
     pub(crate) pace: Pace,
     /// Messages under way on one connection.
     pub(crate) depth: u16,
+    /// Replies on one connection, after which it is closed, and another opened.
+    pub(crate) per_connection: Option<u32>,
     pub(crate) warmup: Duration,
     /// How long to measure; `None`: until so many requests are done, or somebody stops it.
     pub(crate) duration: Option<Duration>,

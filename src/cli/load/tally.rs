@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use super::{
     bands::{self, BANDS},
     distribution::Distribution,
-    results::Slice,
+    results::{Secured, Slice},
 };
 
 /// Slices of the series; twice as many are joined two by two.
@@ -27,6 +27,8 @@ pub(crate) struct Tally {
     pub(crate) service: Distribution,
     pub(crate) first_byte: Distribution,
     pub(crate) connect: Distribution,
+    pub(crate) handshake: Distribution,
+    pub(crate) secured: Secured,
     pub(crate) lateness: Distribution,
     pub(crate) handling: Distribution,
     pub(crate) errors: Errors,
@@ -48,6 +50,8 @@ impl Tally {
         self.service.add(&other.service);
         self.first_byte.add(&other.first_byte);
         self.connect.add(&other.connect);
+        self.handshake.add(&other.handshake);
+        self.secured.add(&other.secured);
         self.lateness.add(&other.lateness);
         self.handling.add(&other.handling);
         self.errors.add(&other.errors);

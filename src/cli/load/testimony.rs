@@ -503,6 +503,8 @@ mod tests {
             service: Distribution::default(),
             first_byte: Distribution::default(),
             connect: Distribution::default(),
+            handshake: Distribution::default(),
+            tls: Default::default(),
             errors: BTreeMap::new(),
             examples: BTreeMap::new(),
             series: Series::default(),

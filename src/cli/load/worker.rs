@@ -5,11 +5,11 @@
 //! [`tick`](Protocol::tick) does what has a time, and the replies do the rest.
 use std::{
     collections::{HashMap, VecDeque},
-    sync::{Arc, mpsc::Sender},
+    sync::{Arc, atomic::Ordering, mpsc::Sender},
     time::Duration,
 };
 
-use charkh::{ConnId, Hub, Input, Peer, Protocol, Reason, Result};
+use charkh::{ConnId, Hub, Input, Peer, Protocol, Reason, Result, tls::Tls};
 
 use super::{
     bands::{self, BANDS},
@@ -18,6 +18,7 @@ use super::{
     links::{Flight, Links, Tenths},
     reading::Reading,
     reply::{Outcome, Progress, Wrong},
+    secured::{Stopwatch, When},
     spec::{Pace, Spec},
     tally::Tally,
 };
@@ -50,7 +51,7 @@ pub(crate) enum Word {
 }
 
 /// A simulated world has its own.
-pub(crate) type Clock = Box<dyn Fn() -> u64 + Send>;
+pub(crate) type Clock = Arc<dyn Fn() -> u64 + Send + Sync>;
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Phase {
@@ -70,6 +71,22 @@ pub(crate) struct Window {
     pub(crate) until: u64,
 }
 
+struct Dialing {
+    /// Which link.
+    n: u32,
+    began: u64,
+    /// When there was a connection, if a handshake follows.
+    up_at: Option<When>,
+}
+
+impl Dialing {
+    /// When the handshake began.
+    fn shook_from(&self) -> Option<u64> {
+        let up_at = self.up_at.as_ref().map(|up_at| up_at.load(Ordering::Relaxed));
+        up_at.filter(|&up_at| up_at > 0)
+    }
+}
+
 pub(crate) struct Worker {
     spec: Arc<Spec>,
     thread: u32,
@@ -78,8 +95,8 @@ pub(crate) struct Worker {
     /// The hub's zero, in that time.
     hub_began: u64,
     pub(crate) links: Links,
-    /// Connects under way: which link, and since when.
-    dialing: HashMap<ConnId, (u32, u64)>,
+    /// Connects under way.
+    dialing: HashMap<ConnId, Dialing>,
     dialing_max: usize,
     /// Links that were dialed at least once: those up to here.
     dialed: u32,
@@ -134,7 +151,7 @@ impl Worker {
             thread,
             clock,
             hub_began: 0,
-            links: Links::new(links as usize, depth),
+            links: Links::new(links as usize, depth, spec.per_connection),
             dialing: HashMap::new(),
             dialing_max: spec.connecting_max.div_ceil(spec.threads) as usize,
             dialed: 0,
@@ -417,16 +434,35 @@ impl Worker {
             } else {
                 return;
             };
-            let number = u64::from(self.number(n));
-            let id = match &self.spec.sources {
-                Some(sources) => {
-                    hub.connect_from(self.spec.target, sources.get(number % sources.len()))
+            match self.connect(hub, n) {
+                Ok((id, up_at)) => drop(self.dialing.insert(id, Dialing { n, began: now, up_at })),
+                Err(why) => {
+                    self.error(now, "handshake failed", || why);
+                    self.settle(n);
+                    self.redial(hub, n, now, REDIAL_NS);
                 }
-                None => hub.connect(self.spec.target),
-            };
-            self.dialing.insert(id, (n, now));
+            }
         }
         self.wake_by(hub, now);
+    }
+
+    fn connect(&self, hub: &mut Hub, n: u32) -> Result<(ConnId, Option<When>), String> {
+        let (target, number) = (&self.spec.target, u64::from(self.number(n)));
+        let source = self.spec.sources.as_ref().map(|all| all.get(number % all.len()));
+        let from = target.socket_addr().zip(source);
+        let Some(server) = &self.spec.tls else {
+            let id = match from {
+                Some((target, source)) => hub.connect_from(target, source),
+                None => hub.connect(target.clone()),
+            };
+            return Ok((id, None));
+        };
+        let (layer, up_at) = Stopwatch::new(self.clock.clone(), server.layer()?);
+        let id = match from {
+            Some((target, source)) => hub.connect_from_through(target, source, Box::new(layer)),
+            None => hub.connect_through(target.clone(), Box::new(layer)),
+        };
+        Ok((id, Some(up_at)))
     }
 
     /// When the next link is dialed for the first time; never, if all were.
@@ -505,6 +541,14 @@ impl Worker {
                     link.served += 1;
                     link.gap = link.gap.max(owed);
                 }
+            }
+        }
+        if self.links.is_spent(n) {
+            let link = self.links.get(n);
+            (link.closing, link.announced) = (true, true);
+            match self.spec.reset {
+                true => peer.abort(),
+                false => peer.close(),
             }
         }
         self.next(peer, n, now);
@@ -672,10 +716,16 @@ impl Protocol for Worker {
 
     fn open(&mut self, peer: &mut Peer<'_>) -> u32 {
         let now = self.now();
-        let Some((n, began)) = self.dialing.remove(&peer.id()) else {
+        let Some(dialing) = self.dialing.remove(&peer.id()) else {
             unreachable!("whoever is up was dialed");
         };
-        self.tally.connect.record_ns(now - began);
+        let n = dialing.n;
+        let up_at = dialing.shook_from().unwrap_or(now);
+        self.tally.connect.record_ns(up_at - dialing.began);
+        if let Some(tls) = peer.layer::<Tls>() {
+            self.tally.handshake.record_ns(now - up_at);
+            self.tally.secured.note(tls);
+        }
         self.tally.opened += 1;
         self.up += 1;
         self.tally.up_max = self.tally.up_max.max(self.up);
@@ -749,8 +799,9 @@ impl Protocol for Worker {
 
     fn connect_failed(&mut self, hub: &mut Hub, id: ConnId, reason: Reason) {
         let now = self.now();
-        let Some((n, _)) = self.dialing.remove(&id) else { return };
-        self.judge(now, faults::not_connected(&reason, self.spec.timeout));
+        let Some(dialing) = self.dialing.remove(&id) else { return };
+        let (n, shook) = (dialing.n, dialing.shook_from().is_some());
+        self.judge(now, faults::not_connected(&reason, self.spec.timeout, shook));
         self.settle(n);
         self.redial(hub, n, now, REDIAL_NS);
         self.wake_by(hub, now); // another may be dialed

@@ -92,6 +92,18 @@ faults! {
     slow, Slow, "slow", Some;
     /// The clock jumps ahead during a sleep, up to a minute.
     jump, Jump, "clock jump", Some;
+    /// A datagram does not arrive, in either direction.
+    lost, Lost, "datagram lost", Some;
+    /// A datagram arrives twice.
+    duplicated, Duplicated, "datagram duplicated", Some;
+    /// A datagram overtakes others.
+    reordered, Reordered, "datagram reordered", Some;
+    /// Only the front of a datagram is received.
+    truncated, Truncated, "datagram truncated", Some;
+    /// Nobody is there whom a datagram is sent to; a later call on the socket is told so.
+    unreachable, Unreachable, "port unreachable", Some;
+    /// The kernel does not take a datagram: it has no room, no buffers, or finds it too long.
+    untaken, Untaken, "datagram not taken", Some;
 }
 
 /// What a kind of fault costs whoever meets it.
@@ -101,7 +113,7 @@ enum Harm {
     None,
     /// Nothing, but if it happened every time nothing else would.
     Stubborn,
-    /// A connection, bytes, or a deadline.
+    /// A connection, a datagram, bytes, or a deadline.
     Some,
 }
 

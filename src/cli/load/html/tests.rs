@@ -33,6 +33,8 @@ fn nothing() -> Results {
         service: Distribution::default(),
         first_byte: Distribution::default(),
         connect: Distribution::default(),
+        handshake: Distribution::default(),
+        tls: Default::default(),
         errors: Default::default(),
         examples: Default::default(),
         series: Series::default(),

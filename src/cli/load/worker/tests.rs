@@ -19,6 +19,7 @@ fn ms(ms: u64) -> Duration {
 fn spec(pace: Pace) -> Spec {
     Spec {
         target: ([10, 0, 0, 1], 80).into(),
+        tls: None,
         sources: None,
         connections: 20,
         threads: 1,
@@ -26,6 +27,7 @@ fn spec(pace: Pace) -> Spec {
         connecting_max: 8,
         pace,
         depth: 1,
+        per_connection: None,
         warmup: Duration::ZERO,
         duration: Some(ms(1000)),
         requests: None,
@@ -54,7 +56,7 @@ fn run(spec: Spec, answer: Answer<'_>) -> (Worker, usize) {
 fn run_in(sim: Sim, spec: Spec, answer: Answer<'_>) -> (Worker, usize) {
     let time = sim.clock();
     let (words, heard) = mpsc::channel();
-    let clock = Box::new(move || nanos(time.now()));
+    let clock = Arc::new(move || nanos(time.now()));
     let worker = Worker::new(&Arc::new(spec), 0, clock, &Arc::new(Board::new(1)), words);
     let config = Config { linger: ms(300), grace: ms(1000), slow_turn: ms(1), ..Config::default() };
     let config = Config { connect: Some(ms(5000)), ..config };
