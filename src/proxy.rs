@@ -24,7 +24,7 @@
 //! let listening = reactor.listen("127.0.0.1:0")?;
 //! let trusted: TrustedProxies = "10.1.0.0/16,fd00:1::/64".parse()?;
 //! reactor.layer(listening.id, move |addr| Ok(Box::new(trusted.accept(addr)?)));
-//! # Result::Ok(())
+//! # Ok::<(), charkh::Fault>(())
 //! ```
 //!
 //! [`SendProxy`] is the other side of it: it says whom a connection to another server is for.
