@@ -374,7 +374,10 @@ pub enum Version {
 ///
 /// /// For this client, a connection to the server behind us.
 /// fn pass_on(peer: &mut Peer, server: std::net::SocketAddr) {
-///     let header = SendProxy::new(Version::V2, peer.addr(), server);
+///     let header = match peer.addr().socket_addr() {
+///         Some(client) => SendProxy::new(Version::V2, client, server),
+///         None => SendProxy::local(Version::V2), // it came by a unix socket
+///     };
 ///     peer.hub().connect_through(server, Box::new(header));
 /// }
 /// ```
