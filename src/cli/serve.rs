@@ -133,6 +133,10 @@ fn listen<P: Protocol>(
     // All are found before the first is listened at.
     let mut found = Vec::new();
     for endpoint in endpoints {
+        if let (Endpoint::Unix(_), Some(_)) = (endpoint, &proxies) {
+            let why = "--proxy-protocol is for TCP and TLS, and would be missed there";
+            return Err(format!("cannot listen on {endpoint}: {why}"));
+        }
         let addrs = match endpoint {
             Endpoint::Tcp(address) | Endpoint::Tls(address) | Endpoint::Udp(address) => {
                 address.resolve()?
