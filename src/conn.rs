@@ -258,7 +258,7 @@ bits! {
     full, set_full = 7;
     /// Offer the kept input again although nothing new has come.
     reoffer, set_reoffer = 8;
-    /// In one of the two queues, or being served.
+    /// In one of the three queues, or being served.
     queued, set_queued = 9;
     /// At least one byte has come.
     heard, set_heard = 10;

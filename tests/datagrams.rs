@@ -15,7 +15,7 @@ use std::{
 use bent::Bent;
 use charkh::{
     Bound, Config, Datagram, Hub, Input, Peer, Protocol, Reactor, Result, UdpId,
-    net::{Faults, Net, Sim, sim},
+    net::{ClientId, Faults, Net, Sim, sim},
     trace::{What, Who},
 };
 use common::{Diary, Echo, MS, settle};
@@ -598,19 +598,21 @@ fn a_stop_does_not_wait_for_a_flood_to_end() {
     assert!((3..=6).contains(&received(&mut reactor, 9000).len()));
 }
 
-/// A client that takes nothing is waited for.
-fn patient() -> Config {
-    Config { write_stall: None, ..Config::default() }
-}
-
-#[test]
-fn while_connections_end_their_datagrams_are_served() {
-    let mut reactor = post_office(Post::echo(), 1, patient());
+/// A stop that waits for a client, which takes nothing.
+fn stopping() -> (Reactor<Post, Sim>, ClientId) {
+    let patient = Config { write_stall: None, ..Config::default() };
+    let mut reactor = post_office(Post::echo(), 1, patient);
     let client = reactor.net().client();
     reactor.net().set_window(client, 0);
     reactor.net().send(client, b"hello");
     settle(&mut reactor);
     reactor.hub().stop();
+    (reactor, client)
+}
+
+#[test]
+fn while_connections_end_their_datagrams_are_served() {
+    let (mut reactor, client) = stopping();
     for n in 1..10 {
         send_all(&mut reactor, 9000, &[b"still there?"]);
         reactor.turn().unwrap();
@@ -627,12 +629,7 @@ fn while_connections_end_their_datagrams_are_served() {
 #[test]
 fn a_second_stop_closes_at_once_and_so_does_the_end_of_patience() {
     for at_once in [true, false] {
-        let mut reactor = post_office(Post::echo(), 1, patient());
-        let client = reactor.net().client();
-        reactor.net().set_window(client, 0);
-        reactor.net().send(client, b"hello");
-        settle(&mut reactor);
-        reactor.hub().stop();
+        let (mut reactor, _) = stopping();
         reactor.turn().unwrap();
         if at_once {
             reactor.hub().stop();

@@ -1,17 +1,18 @@
 //! Who asks for little waits for one of many who ask for much, whatever else they do.
 
+#[path = "common/bent.rs"]
+mod bent;
 mod common;
 
 use std::{
-    io::{self, IoSlice},
-    net::{IpAddr, SocketAddr},
     sync::{Arc, Mutex},
     time::Duration,
 };
 
+use bent::Bent;
 use charkh::{
-    Addr, Config, Peer, Reactor,
-    net::{ClientId, Clock, Event, Net, Received, Sim, SocketOptions, Token, Wake, sim},
+    Config, Peer, Reactor,
+    net::{ClientId, Clock, Sim},
 };
 use common::{Script, on_data, pattern, settle, world};
 
@@ -189,24 +190,24 @@ fn whoever_is_quiet_is_told_to_stop_before_the_flooders_are_done() {
 fn whoever_asks_for_little_does_not_wait_where_short_does_not_mean_done() {
     let (script, clock) = takes_time(|peer, bytes| _ = peer.send(bytes));
     let config = Config { read_max: 1000, ..Config::default() };
-    let mut reactor = Reactor::with(script, Long(Sim::new(1)), config).unwrap();
+    let mut reactor = Reactor::with(script, Bent::<false>::of(Sim::new(1)), config).unwrap();
     reactor.listen("127.0.0.1:1").unwrap();
-    *clock.lock().unwrap() = Some(reactor.net().0.clock());
-    let flooders = [(); 16].map(|()| reactor.net().0.client());
-    let polite = reactor.net().0.client();
+    *clock.lock().unwrap() = Some(reactor.net().sim.clock());
+    let flooders = [(); 16].map(|()| reactor.net().sim.client());
+    let polite = reactor.net().sim.client();
     while reactor.turn().is_ok() {}
-    flooders.iter().for_each(|&client| reactor.net().0.send(client, &pattern(30_000, 0)));
-    reactor.net().0.deliver_all();
+    flooders.iter().for_each(|&client| reactor.net().sim.send(client, &pattern(30_000, 0)));
+    reactor.net().sim.deliver_all();
     reactor.turn().unwrap();
     let mut waits = Vec::new();
     for _ in 0..10 {
-        reactor.net().0.send(polite, b"x");
-        reactor.net().0.deliver_all();
+        reactor.net().sim.send(polite, b"x");
+        reactor.net().sim.deliver_all();
         let mut turns = 0;
         loop {
             turns += 1;
             reactor.turn().unwrap();
-            if reactor.net().0.receive(polite) == b"x" {
+            if reactor.net().sim.receive(polite) == b"x" {
                 break;
             }
         }
@@ -245,84 +246,4 @@ fn a_question_that_comes_with_its_end_is_not_behind_flooders() {
         reactor.turn().unwrap();
     }
     assert!(turns <= 3, "{turns} turns until the answer");
-}
-
-/// A simulated world in which only `WouldBlock` says that there is no more.
-struct Long(Sim);
-
-impl Net for Long {
-    type Listener = sim::SimListener;
-    type Stream = sim::SimStream;
-    type Udp = sim::SimUdp;
-    const SHORT_MEANS_DONE: bool = false;
-
-    fn now(&mut self) -> Duration {
-        self.0.now()
-    }
-    fn wait(&mut self, timeout: Option<Duration>, events: &mut Vec<Event>) -> io::Result<()> {
-        self.0.wait(timeout, events)
-    }
-    fn waker(&mut self) -> io::Result<Wake> {
-        self.0.waker()
-    }
-    fn listen(
-        &mut self,
-        addr: &Addr,
-        options: &SocketOptions,
-        token: Token,
-    ) -> io::Result<(Self::Listener, Addr)> {
-        self.0.listen(addr, options, token)
-    }
-    fn accept(&mut self, listener: &mut Self::Listener) -> io::Result<(Self::Stream, Addr)> {
-        self.0.accept(listener)
-    }
-    fn refuse(&mut self, listener: &mut Self::Listener) -> io::Result<()> {
-        self.0.refuse(listener)
-    }
-    fn connect(
-        &mut self,
-        addr: &Addr,
-        source: Option<IpAddr>,
-        options: &SocketOptions,
-    ) -> io::Result<Self::Stream> {
-        self.0.connect(addr, source, options)
-    }
-    fn watch(&mut self, stream: &mut Self::Stream, token: Token) -> io::Result<()> {
-        self.0.watch(stream, token)
-    }
-    fn connected(&mut self, stream: &mut Self::Stream) -> io::Result<()> {
-        self.0.connected(stream)
-    }
-    fn take_error(&mut self, stream: &mut Self::Stream) -> io::Result<()> {
-        self.0.take_error(stream)
-    }
-    fn read(&mut self, stream: &mut Self::Stream, into: &mut [u8]) -> io::Result<usize> {
-        self.0.read(stream, into)
-    }
-    fn write(&mut self, stream: &mut Self::Stream, bytes: &[IoSlice<'_>]) -> io::Result<usize> {
-        self.0.write(stream, bytes)
-    }
-    fn finish(&mut self, stream: &mut Self::Stream) -> io::Result<()> {
-        self.0.finish(stream)
-    }
-    fn reset(&mut self, stream: Self::Stream) {
-        self.0.reset(stream);
-    }
-
-    fn bind_udp(
-        &mut self,
-        addr: SocketAddr,
-        options: &SocketOptions,
-        token: Token,
-    ) -> io::Result<(Self::Udp, SocketAddr)> {
-        self.0.bind_udp(addr, options, token)
-    }
-
-    fn recv_from(&mut self, socket: &mut Self::Udp, into: &mut [u8]) -> io::Result<Received> {
-        self.0.recv_from(socket, into)
-    }
-
-    fn send_to(&mut self, socket: &mut Self::Udp, to: SocketAddr, bytes: &[u8]) -> io::Result<()> {
-        self.0.send_to(socket, to, bytes)
-    }
 }

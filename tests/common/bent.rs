@@ -1,5 +1,6 @@
-//! A simulated world in which one call fails as a kernel's may, and clients come from anywhere.
-#![allow(unreachable_pub)]
+//! A simulated world in which one call fails as a kernel's may, and clients come from anywhere; or
+//! one in which only `WouldBlock` says that there is no more.
+#![allow(dead_code, unreachable_pub)]
 use std::{
     collections::VecDeque,
     io::{self, IoSlice},
@@ -12,7 +13,7 @@ use charkh::{
     net::{Event, Net, Received, Sim, SocketOptions, Token, Wake},
 };
 
-pub struct Bent {
+pub struct Bent<const SHORT_MEANS_DONE: bool = true> {
     pub sim: Sim,
     /// Which call is the next to fail, with which error of the system; 0 lets it pass.
     pub failures: VecDeque<(&'static str, i32)>,
@@ -22,7 +23,13 @@ pub struct Bent {
 
 impl Bent {
     pub fn new(seed: u64) -> Self {
-        Self { sim: Sim::new(seed), failures: VecDeque::new(), origins: VecDeque::new() }
+        Self::of(Sim::new(seed))
+    }
+}
+
+impl<const SHORT_MEANS_DONE: bool> Bent<SHORT_MEANS_DONE> {
+    pub fn of(sim: Sim) -> Self {
+        Self { sim, failures: VecDeque::new(), origins: VecDeque::new() }
     }
 
     fn fails(&mut self, call: &str) -> io::Result<()> {
@@ -36,12 +43,12 @@ impl Bent {
     }
 }
 
-impl Net for Bent {
+impl<const SHORT_MEANS_DONE: bool> Net for Bent<SHORT_MEANS_DONE> {
     type Listener = <Sim as Net>::Listener;
     type Stream = <Sim as Net>::Stream;
     type Udp = <Sim as Net>::Udp;
 
-    const SHORT_MEANS_DONE: bool = Sim::SHORT_MEANS_DONE;
+    const SHORT_MEANS_DONE: bool = SHORT_MEANS_DONE && Sim::SHORT_MEANS_DONE;
 
     fn now(&mut self) -> Duration {
         self.sim.now()
