@@ -36,6 +36,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("peer", &["conn", "hub", "layer"]),
     ("handle", &["hub", "net"]),
     ("protocol", &["conn", "hub", "input", "peer"]),
+    ("reconnect", &["hub", "layer", "peer"]),
     ("reactor", EVERYTHING_BUT_CLIENT),
 ];
 

@@ -78,6 +78,38 @@ impl Os {
         })
     }
 
+    /// [`listen`](Net::listen) at a socket that somebody else has made.
+    pub(crate) fn adopt(
+        &mut self,
+        socket: std::net::TcpListener,
+        options: &SocketOptions,
+        token: Token,
+    ) -> io::Result<(Listener, SocketAddr)> {
+        let socket = Socket::from(socket);
+        let wrong = |why| Err(io::Error::new(io::ErrorKind::InvalidInput, why));
+        if socket.local_addr()?.as_socket().is_none() || socket.r#type()? != Type::STREAM {
+            return wrong("it is no TCP socket");
+        }
+        if !listens(&socket)? {
+            return wrong("it does not listen");
+        }
+        socket.set_nonblocking(true)?;
+        set_options(&SockRef::from(&socket), options)?;
+        self.watch_listener(socket, options, token)
+    }
+
+    fn watch_listener(
+        &mut self,
+        socket: Socket,
+        options: &SocketOptions,
+        token: Token,
+    ) -> io::Result<(Listener, SocketAddr)> {
+        let mut socket = TcpListener::from_std(socket.into());
+        self.poll.registry().register(&mut socket, pack(token), Interest::READABLE)?;
+        let addr = socket.local_addr()?;
+        Ok((Listener { socket, options: options.clone() }, addr))
+    }
+
     /// Whether sleeps end within some tens of microseconds of their time (on an idle machine),
     /// instead of with a whole millisecond; at first they do not. Costs a system call a sleep.
     ///
@@ -248,6 +280,17 @@ fn set_reuse_port(_: &Socket) -> io::Result<()> {
     Err(io::Error::new(io::ErrorKind::Unsupported, "this system has no SO_REUSEPORT"))
 }
 
+#[cfg(any(target_os = "android", target_os = "freebsd", target_os = "linux"))]
+fn listens(socket: &Socket) -> io::Result<bool> {
+    socket.is_listener()
+}
+
+/// The first `accept` will say.
+#[cfg(not(any(target_os = "android", target_os = "freebsd", target_os = "linux")))]
+fn listens(_: &Socket) -> io::Result<bool> {
+    Ok(true)
+}
+
 /// What mio's `connect` does, which knows no source.
 fn connect_from(addr: SocketAddr, source: IpAddr) -> io::Result<TcpStream> {
     let socket = Socket::new(Domain::for_address(addr), Type::STREAM, Some(Protocol::TCP))?;
@@ -377,10 +420,7 @@ impl Net for Os {
         }
         socket.bind(&addr.into())?;
         socket.listen(i32::try_from(options.backlog).unwrap_or(i32::MAX))?;
-        let mut socket = TcpListener::from_std(socket.into());
-        self.poll.registry().register(&mut socket, pack(token), Interest::READABLE)?;
-        let addr = socket.local_addr()?;
-        Ok((Listener { socket, options: options.clone() }, addr))
+        self.watch_listener(socket, options, token)
     }
 
     fn accept(&mut self, listener: &mut Listener) -> io::Result<(TcpStream, SocketAddr)> {
