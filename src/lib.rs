@@ -37,8 +37,8 @@
 //!
 //! # Features
 //! - `cli` (default): the `charkh` program. A library user turns it off with
-//!   `default-features = false`; what is left needs mio, slab, log, socket2, fastrand and, on Linux,
-//!   rustix.
+//!   `default-features = false`; what is left needs mio, slab, log, socket2, fastrand and, on
+//!   Linux, rustix.
 //! - `fine-sleep`: [`net::Os`] can sleep to the microsecond, on Linux: `Os::sleep_finely`.
 //! - `late-ports`: [`Hub::connect_from`] leaves the port to be chosen as it connects, on Linux, so
 //!   that one address has its whole range of ports for each place that it connects to.

@@ -155,7 +155,7 @@ impl<P: Protocol> Reactor<P> {
     /// ```
     ///
     /// # Errors
-    /// `InvalidInput` for a socket that does not listen, or is not of TCP; and what the system says.
+    /// `InvalidInput` for a socket that does not listen, or is not of TCP; what the system says.
     pub fn listen_on(&mut self, socket: TcpListener) -> io::Result<Listening> {
         self.add_listener(|net, options, token| net.adopt(socket, options, token))
     }

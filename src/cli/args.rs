@@ -55,6 +55,10 @@ Signals: SIGTERM or Ctrl-C stops in good order, a second one at once; SIGUSR1 pr
 SIGUSR2 writes the trace, if there is one. SIGHUP does nothing, so a server goes on when its
 terminal is closed.
 
+Sockets that a service manager hands over (systemd's LISTEN_FDS) are served with those of ADDRESS;
+if no ADDRESS is given, they alone. It is told when the server is ready and when it stops
+(NOTIFY_SOCKET), and that its loop turns (WATCHDOG_USEC).
+
 Examples:
   charkh serve                                   greet, at localhost:12345
   charkh serve --protocol echo 7000              echo, at localhost:7000
@@ -62,8 +66,7 @@ Examples:
   charkh serve --protocol echo --stats 1s        with a line of numbers every second
   charkh serve --trace trace.json                what the loop did last, for ui.perfetto.dev")]
 pub(crate) struct ServeArgs {
-    /// Where to listen: host:port, [v6]:port, or a port of localhost; port 0 takes a free one.
-    #[arg(value_name = "ADDRESS", default_value = address::DEFAULT)]
+    #[arg(value_name = "ADDRESS", help = addresses_help())]
     pub(crate) addresses: Vec<String>,
     /// What to say: greet answers `Hello Client!`, echo sends back what comes, discard answers
     /// nothing, chat passes lines to everyone else.
@@ -81,6 +84,14 @@ pub(crate) struct ServeArgs {
     sockets: Sockets,
     #[command(flatten)]
     pub(crate) reports: Reports,
+}
+
+fn addresses_help() -> String {
+    format!(
+        "Where to listen: host:port, [v6]:port, or a port of localhost; port 0 takes a free one \
+         [default: {}, or the sockets that were handed over]",
+        address::DEFAULT
+    )
 }
 
 fn usual() -> Config {

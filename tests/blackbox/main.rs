@@ -10,6 +10,8 @@ mod support;
 mod calls;
 mod chat;
 mod deadlines;
+#[cfg(target_os = "linux")]
+mod inherited;
 mod limits;
 mod load;
 #[cfg(unix)]
@@ -24,5 +26,7 @@ mod send;
 mod signals;
 mod startup;
 mod streams;
+#[cfg(target_os = "linux")]
+mod takeover;
 mod trace;
 mod tutorial;

@@ -180,6 +180,8 @@ impl Account {
             // Whether the other end did that is known outside.
             "broken" => true,
             "fault" | "output overflow" => self.layered,
+            // What came with its handshake was kept, for it paused as soon as it was met.
+            "input overflow" => self.layered && self.paused && self.taken == 0,
             "out of memory" => memory_is_short,
             // What came with a handshake may have been kept for a while.
             "idle" if self.layered => after(self.begun, config.idle),
