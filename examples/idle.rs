@@ -98,8 +98,10 @@ pub fn serve(
     start: impl FnOnce(&[SocketAddr]) -> io::Result<()>,
 ) -> io::Result<(Option<u64>, Option<Duration>)> {
     let mut reactor = Reactor::new(Idle::default())?;
-    let listen = |_| reactor.listen("127.0.0.1:0").map(|listening| listening.addr);
-    let addrs = (0..count.div_ceil(PER_PORT)).map(listen).collect::<io::Result<Vec<_>>>()?;
+    let mut addrs = Vec::new();
+    for _ in 0..count.div_ceil(PER_PORT) {
+        addrs.extend(reactor.listen("127.0.0.1:0")?.addr.socket_addr());
+    }
     let memory_before = resident();
     start(&addrs)?;
     while reactor.protocol().heard < count {

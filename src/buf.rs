@@ -212,6 +212,8 @@ pub(crate) struct Held {
     pub(crate) output: Output,
     /// Made by the layer, and not taken by the kernel: it goes out before `output` does.
     pub(crate) wire: Buf,
+    /// Bytes that the layer itself keeps.
+    pub(crate) layer: usize,
     /// When output last moved, or began to wait: a stamp of the timers' clock.
     pub(crate) moved: u32,
     /// What `Weights` counts for this connection, and where it lists it.
@@ -221,7 +223,7 @@ pub(crate) struct Held {
 
 impl Held {
     pub(crate) fn is_empty(&self) -> bool {
-        self.input.is_empty() && !self.has_unsent()
+        self.input.is_empty() && !self.has_unsent() && self.layer == 0
     }
 
     pub(crate) fn has_unsent(&self) -> bool {
@@ -235,7 +237,7 @@ impl Held {
 
     /// Bytes of memory.
     pub(crate) fn capacity(&self) -> usize {
-        self.input.capacity() + self.output.capacity() + self.wire.capacity()
+        self.input.capacity() + self.output.capacity() + self.wire.capacity() + self.layer
     }
 }
 
@@ -297,7 +299,7 @@ impl Pool {
         held.output.clear(self);
         held.wire.clear(self);
         // Nothing of one connection may reach the next.
-        held.scanned = 0;
+        (held.scanned, held.layer) = (0, 0);
         if self.held.len() < Self::HELD_MAX {
             self.held.push(held);
         }

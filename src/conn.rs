@@ -161,7 +161,8 @@ pub(crate) struct Conn {
     pub(crate) wake: Option<Stamp>,
     /// Bytes of its last visit, both ways; once it lingers, all that were thrown away.
     pub(crate) bytes: u32,
-    /// The peer's IPv4 address, or where `Hub` keeps the longer one.
+    /// The peer's IPv4 address, or where `Hub` keeps the longer one; then the port says whether
+    /// the wire is a unix socket.
     ip: [u8; 4],
     port: u16,
     /// Which listener it came by; `u16::MAX` for an outbound one.
@@ -280,6 +281,12 @@ bits! {
 impl Conn {
     pub(crate) const OUTBOUND: u16 = u16::MAX;
 
+    /// The key of a unix socket without a name: nothing is kept for it.
+    pub(crate) const UNNAMED: u32 = u32::MAX;
+
+    /// The port of whoever has a unix socket.
+    const UNIX: u16 = 1;
+
     pub(crate) fn new(serial: u32, state: State, listener: u16, now: Stamp) -> Self {
         Self {
             serial,
@@ -309,9 +316,15 @@ impl Conn {
         self.set_long_addr(false);
     }
 
-    pub(crate) fn set_long(&mut self, key: u32) {
-        self.ip = key.to_ne_bytes();
+    pub(crate) fn set_long(&mut self, key: u32, is_unix: bool) {
+        (self.ip, self.port) = (key.to_ne_bytes(), if is_unix { Self::UNIX } else { 0 });
         self.set_long_addr(true);
+    }
+
+    /// The wire is a unix socket, whatever a layer has said of who is behind it.
+    #[inline]
+    pub(crate) fn is_unix(&self) -> bool {
+        self.long_addr() && self.port == Self::UNIX
     }
 
     /// The IPv4 address, or the key under which the longer one is kept.
@@ -372,6 +385,11 @@ impl Conn {
     pub(crate) fn take_input(&mut self) -> Option<(Buf, usize)> {
         let held = self.held.as_mut().filter(|held| !held.input.is_empty());
         held.map(|held| held.take_input())
+    }
+
+    /// What the layer keeps of a record that is not whole yet.
+    pub(crate) fn layer_holds(&self) -> usize {
+        self.held.as_ref().map_or(0, |held| held.layer)
     }
 
     pub(crate) fn has_input(&self) -> bool {
@@ -486,6 +504,7 @@ impl Conn {
             && !self.paused()
             && (self.theirs_over() || !self.readable())
             && !self.has_input()
+            && self.layer_holds() == 0
             && !self.has_unsent()
     }
 
@@ -656,8 +675,12 @@ mod tests {
         let mut conn = up();
         conn.set_v4(Ipv4Addr::new(10, 1, 2, 3), 4567);
         assert_eq!(conn.addr(), Ok(SocketAddr::from(([10, 1, 2, 3], 4567))));
-        conn.set_long(89);
-        assert_eq!(conn.addr(), Err(89));
+        for is_unix in [false, true] {
+            conn.set_v4(Ipv4Addr::new(10, 1, 2, 3), 1);
+            assert!(!conn.is_unix());
+            conn.set_long(89, is_unix);
+            assert_eq!((conn.addr(), conn.is_unix()), (Err(89), is_unix));
+        }
     }
 
     #[test]

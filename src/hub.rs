@@ -12,6 +12,7 @@ use slab::Slab;
 
 use crate::{
     Peer, Result,
+    addr::{Addr, UnixAddr},
     buf::{Held, Pool},
     config::Config,
     conn::{
@@ -19,7 +20,7 @@ use crate::{
         whole_ms,
     },
     hot::Hot,
-    layer::{Layer, Layered, Origin},
+    layer::{Layer, Layered},
     stats::Stats,
     timers::Timers,
     trace::{Trace, What},
@@ -87,14 +88,14 @@ pub struct Hub {
     /// of one write: one buffer for all, as `hot` is.
     sealed: Vec<u8>,
     /// Addresses that do not fit into a connection's entry.
-    long_addrs: Slab<SocketAddr>,
+    long_addrs: Slab<Addr>,
     per_ip: HashMap<IpAddr, u32>,
 }
 
 /// A connection that a callback asked for.
 pub(crate) struct Dial {
     pub(crate) id: ConnId,
-    pub(crate) addr: SocketAddr,
+    pub(crate) addr: Addr,
     /// The local address to come from; `None`: the kernel's choice.
     pub(crate) source: Option<IpAddr>,
 }
@@ -210,8 +211,8 @@ impl Hub {
     /// or a [`Keeper`](crate::Keeper), or turns the wheel without pause. After a second
     /// [`stop`](Hub::stop) nothing is begun any more, and no callback follows: the name that is
     /// returned is nobody's.
-    pub fn connect(&mut self, addr: SocketAddr) -> ConnId {
-        self.dial(addr, None)
+    pub fn connect(&mut self, addr: impl Into<Addr>) -> ConnId {
+        self.dial(addr.into(), None)
     }
 
     /// [`connect`](Hub::connect), but begin only after this time: rounded up to the next
@@ -222,11 +223,11 @@ impl Hub {
     ///
     /// A stop does not wait for it: it ends with [`Reason::Stopped`]. Once there was one, nothing
     /// is begun any more, and no callback follows: the name that is returned is nobody's.
-    pub fn connect_in(&mut self, addr: SocketAddr, after: Duration) -> ConnId {
+    pub fn connect_in(&mut self, addr: impl Into<Addr>, after: Duration) -> ConnId {
         if self.is_stopping() {
             return ConnId::NOBODY;
         }
-        let id = self.insert(State::Waiting, Conn::OUTBOUND, addr);
+        let id = self.insert(State::Waiting, Conn::OUTBOUND, &addr.into());
         let after = after.min(DELAY_MAX);
         let at = self.ms_after(after).unwrap_or(u64::MAX);
         let life = self.config.lifetime.map(|life| life.saturating_add(after));
@@ -244,14 +245,14 @@ impl Hub {
     /// that who has many can have more connections to one place. One that is not this machine's,
     /// or of another family than `addr`, fails with [`Reason::Broken`] and the system's error.
     pub fn connect_from(&mut self, addr: SocketAddr, source: IpAddr) -> ConnId {
-        self.dial(addr, Some(source))
+        self.dial(addr.into(), Some(source))
     }
 
-    fn dial(&mut self, addr: SocketAddr, source: Option<IpAddr>) -> ConnId {
+    fn dial(&mut self, addr: Addr, source: Option<IpAddr>) -> ConnId {
         if matches!(self.stopping, Stopping::AtOnce | Stopping::Over) {
             return ConnId::NOBODY;
         }
-        let id = self.insert(State::Dialing, Conn::OUTBOUND, addr);
+        let id = self.insert(State::Dialing, Conn::OUTBOUND, &addr);
         if self.conns.len() > self.config.conns_max {
             self.end(id.slot, Reason::OutOfRoom);
         } else {
@@ -261,7 +262,7 @@ impl Hub {
     }
 
     /// [`connect`](Hub::connect), with a [`Layer`] between the wire and the protocol.
-    pub fn connect_through(&mut self, addr: SocketAddr, layer: Box<dyn Layer>) -> ConnId {
+    pub fn connect_through(&mut self, addr: impl Into<Addr>, layer: Box<dyn Layer>) -> ConnId {
         let id = self.connect(addr);
         self.put_layer(id, layer);
         id
@@ -454,14 +455,12 @@ impl Hub {
 
 /// The life of a connection.
 impl Hub {
-    pub(crate) fn insert(&mut self, state: State, listener: u16, addr: SocketAddr) -> ConnId {
+    pub(crate) fn insert(&mut self, state: State, listener: u16, addr: &Addr) -> ConnId {
         // Zero is what an event says that could not carry a serial.
         self.serial = self.serial.checked_add(1).unwrap_or(1);
         let mut conn = Conn::new(self.serial, state, listener, self.stamp());
-        match addr {
-            SocketAddr::V4(addr) => conn.set_v4(*addr.ip(), addr.port()),
-            addr => conn.set_long(self.long_addrs.insert(addr) as u32),
-        }
+        let is_unix = matches!(addr, Addr::Unix(_));
+        keep_addr(&mut conn, addr, is_unix, &mut self.long_addrs);
         conn.deadline = self.config.lifetime.and_then(|after| self.ms_after(after)).map(stamp);
         let slot = self.conns.insert(conn) as u32;
         if state == State::Dialing {
@@ -488,10 +487,11 @@ impl Hub {
         ConnId { slot, serial: self.conns[slot as usize].serial }
     }
 
-    pub(crate) fn addr(&self, slot: u32) -> SocketAddr {
+    pub(crate) fn addr(&self, slot: u32) -> Addr {
         match self.conns[slot as usize].addr() {
-            Ok(addr) => addr,
-            Err(key) => self.long_addrs[key as usize],
+            Ok(addr) => Addr::Ip(addr),
+            Err(Conn::UNNAMED) => Addr::Unix(UnixAddr::Unnamed),
+            Err(key) => self.long_addrs[key as usize].clone(),
         }
     }
 
@@ -543,41 +543,26 @@ impl Hub {
         self.rearm(slot);
     }
 
-    /// The end of a slot's connection. Nothing names it any more.
-    pub(crate) fn remove(&mut self, slot: u32) {
+    /// The end of a slot's connection, which was this one's. Nothing names it any more.
+    pub(crate) fn remove(&mut self, slot: u32) -> Addr {
         debug_assert!(self.conns[slot as usize].held.is_none());
         self.timers.cancel(slot);
         self.uncount(slot);
         let conn = self.conns.remove(slot as usize);
-        if let Err(key) = conn.addr() {
-            self.long_addrs.remove(key as usize);
-        }
+        forget_addr(&conn, &mut self.long_addrs)
     }
 
-    /// What the layer says of the peer's address, from now on. `false` if there are enough from
-    /// there.
-    pub(crate) fn learn_origin(&mut self, slot: u32, origin: Origin) -> bool {
-        if let Origin::Named(addr) = origin {
-            self.uncount(slot);
-            self.set_addr(slot, addr);
-            if self.has_enough_from(addr.ip()) {
-                return false;
-            }
+    /// The peer's address is this one from now on. `false` if there are enough from there.
+    pub(crate) fn learn_origin(&mut self, slot: u32, addr: Addr) -> bool {
+        self.uncount(slot);
+        let has_room = addr.ip().is_none_or(|ip| !self.has_enough_from(ip));
+        let conn = &mut self.conns[slot as usize];
+        forget_addr(conn, &mut self.long_addrs);
+        keep_addr(conn, &addr, conn.is_unix(), &mut self.long_addrs);
+        if has_room {
             self.count(slot);
         }
-        true
-    }
-
-    fn set_addr(&mut self, slot: u32, addr: SocketAddr) {
-        let conn = &mut self.conns[slot as usize];
-        let long = conn.addr().err();
-        match addr {
-            SocketAddr::V4(addr) => conn.set_v4(*addr.ip(), addr.port()),
-            addr => conn.set_long(self.long_addrs.insert(addr) as u32),
-        }
-        if let Some(key) = long {
-            self.long_addrs.remove(key as usize);
-        }
+        has_room
     }
 
     /// One more from there would be more than may be.
@@ -586,10 +571,12 @@ impl Hub {
         max.is_some_and(|max| self.per_ip.get(&network(ip)).is_some_and(|&count| count >= max))
     }
 
-    /// Count this connection for its address.
+    /// Count this connection for its address, if it has one.
     pub(crate) fn count(&mut self, slot: u32) {
-        if self.config.conns_per_ip.is_some() {
-            *self.per_ip.entry(network(self.addr(slot).ip())).or_default() += 1;
+        if self.config.conns_per_ip.is_some()
+            && let Some(ip) = self.addr(slot).ip()
+        {
+            *self.per_ip.entry(network(ip)).or_default() += 1;
             self.conns[slot as usize].set_counted(true);
         }
     }
@@ -598,9 +585,11 @@ impl Hub {
         if !self.conns[slot as usize].counted() {
             return;
         }
-        let network = network(self.addr(slot).ip());
+        let network = self.addr(slot).ip().map(network);
         self.conns[slot as usize].set_counted(false);
-        if let Some(count) = self.per_ip.get_mut(&network) {
+        if let Some(network) = network
+            && let Some(count) = self.per_ip.get_mut(&network)
+        {
             *count -= 1;
             if *count == 0 {
                 self.per_ip.remove(&network);
@@ -626,7 +615,7 @@ impl Hub {
                 let kept = conn.queued() || armed.is_some_and(|armed| armed <= at + 1);
                 assert!(kept, "connection {slot} has a deadline at {at}, and a timer at {armed:?}");
             }
-            long += usize::from(conn.long_addr());
+            long += usize::from(conn.addr().is_err_and(|key| key != Conn::UNNAMED));
             counted += u32::from(conn.counted());
             queued += usize::from(conn.queued());
             let held = conn.held.as_ref();
@@ -646,6 +635,24 @@ impl Hub {
         assert!(self.sealed.is_empty(), "what was sealed has no owner");
         let born = self.stats.accepted + self.stats.connected + self.stats.connect_failed;
         assert!(self.stats.released <= born, "more ends than beginnings");
+    }
+}
+
+/// An address that does not fit into the connection's entry is kept apart. That of a unix socket
+/// is never kept in the entry, so that there it can be seen what the wire is.
+fn keep_addr(conn: &mut Conn, addr: &Addr, is_unix: bool, long: &mut Slab<Addr>) {
+    match addr {
+        Addr::Ip(SocketAddr::V4(addr)) if !is_unix => conn.set_v4(*addr.ip(), addr.port()),
+        Addr::Unix(UnixAddr::Unnamed) => conn.set_long(Conn::UNNAMED, is_unix),
+        addr => conn.set_long(long.insert(addr.clone()) as u32, is_unix),
+    }
+}
+
+fn forget_addr(conn: &Conn, long: &mut Slab<Addr>) -> Addr {
+    match conn.addr() {
+        Ok(addr) => Addr::Ip(addr),
+        Err(Conn::UNNAMED) => Addr::Unix(UnixAddr::Unnamed),
+        Err(key) => long.remove(key as usize),
     }
 }
 

@@ -1,7 +1,7 @@
 //! What may stand between the wire and the protocol: encryption, compression, a prologue.
-use std::{any::Any, fmt, net::SocketAddr, num::NonZeroU32};
+use std::{any::Any, fmt, num::NonZeroU32};
 
-use crate::Result;
+use crate::{Addr, Result};
 
 /// A transformation of both streams of one connection. Bytes in, bytes out: a layer does no I/O,
 /// keeps no more than the record that is not whole yet, and is told when the peer has ended.
@@ -20,7 +20,7 @@ use crate::Result;
 /// struct Xor(u8);
 ///
 /// impl Layer for Xor {
-///     fn receive(&mut self, wire: &[u8], plain: &mut Vec<u8>, _: &mut Vec<u8>) -> Result {
+///     fn receive(&mut self, wire: &mut [u8], plain: &mut Vec<u8>, _: &mut Vec<u8>) -> Result {
 ///         plain.extend(wire.iter().map(|byte| byte ^ self.0));
 ///         Ok(())
 ///     }
@@ -40,10 +40,18 @@ pub trait Layer: Any {
         Ok(())
     }
 
-    /// Bytes came off the wire. What they say to the protocol is appended to `plain`, and what
-    /// the layer itself must answer (a handshake) to `answer`. Both may stay empty. What is in
-    /// `plain` before the layer is ready is kept until it is.
-    fn receive(&mut self, wire: &[u8], plain: &mut Vec<u8>, answer: &mut Vec<u8>) -> Result;
+    /// Bytes came off the wire; the layer may change them where they lie. What they say to the
+    /// protocol is appended to `plain`, and what the layer itself must answer (a handshake) to
+    /// `answer`. Both may stay empty. What is in `plain` before the layer is ready is kept until it
+    /// is.
+    fn receive(&mut self, wire: &mut [u8], plain: &mut Vec<u8>, answer: &mut Vec<u8>) -> Result;
+
+    /// Bytes of memory that it keeps until more comes: what it has of a record. They count against
+    /// [`Config::memory_max`](crate::Config::memory_max). Asked after each
+    /// [`receive`](Layer::receive).
+    fn held(&self) -> usize {
+        0
+    }
 
     /// May [`send`](Layer::send) be called? Not during a handshake, for instance. Until this is
     /// `true`, which only [`start`](Layer::start) and [`receive`](Layer::receive) can make it, the
@@ -106,15 +114,16 @@ impl fmt::Debug for Next {
 }
 
 /// Who is at the other end.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Origin {
     /// Whoever the socket is connected to.
     Wire,
     /// The layer will be told. Until then the address is not counted against
     /// [`Config::conns_per_ip`](crate::Config::conns_per_ip): a balancer is nobody's client.
     Unknown,
-    /// This one: [`Peer::addr`](crate::Peer::addr) says so from now on.
-    Named(SocketAddr),
+    /// This one: [`Peer::addr`](crate::Peer::addr) says so from now on, and it is counted. A layer
+    /// that comes after need not repeat it.
+    Named(Addr),
 }
 
 /// A layer in its place: one pointer in the table, which few connections need.

@@ -30,8 +30,8 @@
 //! - Answering, closing, back-pressure, timers: [`Peer`]; other connections: [`Hub`].
 //! - Limits and deadlines, each with a default: [`Config`]; how a connection ended: [`Reason`];
 //!   what was counted: [`Stats`].
-//! - Other threads: [`Handle`]. Encryption and the like: [`Layer`]. Connections that come back:
-//!   [`Keeper`]. Sockets that somebody else has made: [`Reactor::listen_on`].
+//! - Other threads: [`Handle`]. Encryption and the like: [`Layer`]. Behind a balancer: `proxy`.
+//!   Connections that come back: [`Keeper`]. Sockets that others made: [`Reactor::listen_on`].
 //! - A blocking client, for tests and tools: [`client`].
 //! - Other worlds than the kernel's: [`net`]. What the loop did last, turn by turn: [`trace`].
 //!
@@ -42,12 +42,16 @@
 //! - `fine-sleep`: [`net::Os`] can sleep to the microsecond, on Linux: `Os::sleep_finely`.
 //! - `late-ports`: [`Hub::connect_from`] leaves the port to be chosen as it connects, on Linux, so
 //!   that one address has its whole range of ports for each place that it connects to.
+//! - `proxy`: the PROXY protocol, as layers.
 //! - `signals`: [`net::Os`] can watch signals, as events of the loop.
 //! - `sim`: `net::sim`, worlds made of seeds, without sockets, to test protocols in; its page
 //!   begins with an example.
+//! - `tls`: [`tls`], TLS by rustls, for both sides. `system-roots`: it may believe what the system
+//!   trusts.
 #![cfg_attr(docsrs, feature(doc_cfg))]
 #![warn(clippy::unwrap_used, clippy::expect_used)]
 
+mod addr;
 mod buf;
 pub mod client;
 pub mod codec;
@@ -62,13 +66,18 @@ mod logging;
 pub mod net;
 mod peer;
 mod protocol;
+#[cfg(feature = "proxy")]
+pub mod proxy;
 mod reactor;
 mod reconnect;
 mod stats;
 mod timers;
+#[cfg(feature = "tls")]
+pub mod tls;
 pub mod trace;
 mod weights;
 
+pub use addr::{Addr, UnixAddr};
 pub use config::{Config, WhenFull};
 pub use conn::Reason;
 pub use handle::{Handle, Stopped};

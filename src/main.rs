@@ -15,6 +15,7 @@ mod cli {
     pub(crate) mod serve;
     pub(crate) mod signals;
     pub(crate) mod text;
+    pub(crate) mod tls;
     pub(crate) mod trace;
     pub(crate) mod units;
 }

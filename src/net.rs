@@ -5,10 +5,12 @@
 //! code that the simulator tests.
 use std::{
     io::{self, IoSlice},
-    net::{IpAddr, SocketAddr},
+    net::IpAddr,
     sync::Arc,
     time::Duration,
 };
+
+use crate::Addr;
 
 mod os;
 #[cfg(feature = "sim")]
@@ -75,6 +77,9 @@ pub struct SocketOptions {
     pub reuse_port: bool,
     /// An IPv6 listener on `[::]` takes IPv6 alone. Default off: it takes IPv4 too.
     pub only_v6: bool,
+    /// Permission bits of the file of a unix socket, as `chmod` has them, from before anybody can
+    /// connect: whoever may write to it may connect. Default: what the process's umask leaves.
+    pub unix_mode: Option<u32>,
     /// `TCP_NODELAY`: small answers leave at once. Default on.
     pub nodelay: bool,
     /// Ask a silent peer after this long whether it is there. Default off.
@@ -96,6 +101,7 @@ impl Default for SocketOptions {
             backlog: 4096,
             reuse_port: false,
             only_v6: false,
+            unix_mode: None,
             nodelay: true,
             keepalive: None,
             recv_buffer: None,
@@ -136,13 +142,17 @@ pub trait Net {
     /// Listen at `addr` (port 0 takes a free one) and tell of it under `token`.
     fn listen(
         &mut self,
-        addr: SocketAddr,
+        addr: &Addr,
         options: &SocketOptions,
         token: Token,
-    ) -> io::Result<(Self::Listener, SocketAddr)>;
+    ) -> io::Result<(Self::Listener, Addr)>;
+
+    /// Those who are queued by now are still accepted, and nobody else is wanted: whoever can be
+    /// kept from coming is.
+    fn retire(&mut self, _: &mut Self::Listener) {}
 
     /// The next connection that the kernel holds ready.
-    fn accept(&mut self, listener: &mut Self::Listener) -> io::Result<(Self::Stream, SocketAddr)>;
+    fn accept(&mut self, listener: &mut Self::Listener) -> io::Result<(Self::Stream, Addr)>;
 
     /// Accept one connection only to close it, even when no descriptor is left.
     fn refuse(&mut self, listener: &mut Self::Listener) -> io::Result<()>;
@@ -151,7 +161,7 @@ pub trait Net {
     /// [`connected`](Net::connected) tells how it came out.
     fn connect(
         &mut self,
-        addr: SocketAddr,
+        addr: &Addr,
         source: Option<IpAddr>,
         options: &SocketOptions,
     ) -> io::Result<Self::Stream>;
@@ -168,6 +178,16 @@ pub trait Net {
 
     /// Read what is there; `Ok(0)` is the peer's end.
     fn read(&mut self, stream: &mut Self::Stream, into: &mut [u8]) -> io::Result<usize>;
+
+    /// The same of a unix socket, and whether more may be there although less came than there was
+    /// room for: what was sent with descriptors is read by itself. These are closed, unseen.
+    fn read_unix(
+        &mut self,
+        stream: &mut Self::Stream,
+        into: &mut [u8],
+    ) -> io::Result<(usize, bool)> {
+        Ok((self.read(stream, into)?, true))
+    }
 
     /// Write what fits, the slices one after the other.
     fn write(&mut self, stream: &mut Self::Stream, bytes: &[IoSlice<'_>]) -> io::Result<usize>;

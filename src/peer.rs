@@ -1,7 +1,8 @@
 //! One connection, in the hands of a callback.
-use std::{any::Any, io, net::SocketAddr, sync::Arc, time::Duration};
+use std::{any::Any, io, sync::Arc, time::Duration};
 
 use crate::{
+    addr::Addr,
     conn::{Conn, Ours, Reason, State, stamp},
     hub::{ConnId, Hub, ListenerId},
     layer::Layer,
@@ -75,7 +76,8 @@ impl<'a> Peer<'a> {
         self.hub.touch(slot);
     }
 
-    /// End now, with a reset. What is unsent is lost.
+    /// End now, with a reset. What is unsent is lost. A unix socket has no resets: there the peer
+    /// reads an end, unless it had said something that was not read.
     pub fn abort(&mut self) {
         self.hub.end(self.id.slot, Reason::Aborted);
     }
@@ -163,8 +165,9 @@ impl<'a> Peer<'a> {
         self.id
     }
 
-    /// The other side's address. An IPv4 client of an IPv6 listener has its IPv4 address.
-    pub fn addr(&self) -> SocketAddr {
+    /// The other side's address. An IPv4 client of an IPv6 listener has its IPv4 address; most
+    /// clients of a unix socket have none.
+    pub fn addr(&self) -> Addr {
         self.hub.addr(self.id.slot)
     }
 

@@ -14,6 +14,7 @@ use log::{debug, error, info, warn};
 
 use crate::{
     Fault, Result,
+    addr::Addr,
     buf::Buf,
     config::{Config, WhenFull},
     conn::{Conn, Due, Ours, Reason, State, stamp, stamp_now},
@@ -91,7 +92,7 @@ pub struct Reactor<P: Protocol, N: Net = Os> {
 struct Listener<L> {
     /// `None` once it is closed.
     socket: Option<L>,
-    addr: SocketAddr,
+    addr: Addr,
     /// Accepting may bring something: kept until the kernel says that it would not.
     ready: bool,
     /// Somebody may be waiting because there was no room.
@@ -99,15 +100,15 @@ struct Listener<L> {
     layer: Option<LayerMaker>,
 }
 
-type LayerMaker = Box<dyn FnMut(SocketAddr) -> Result<Box<dyn Layer>>>;
+type LayerMaker = Box<dyn FnMut(&Addr) -> Result<Box<dyn Layer>>>;
 
 /// A listener, and where it came to listen.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Listening {
     /// What [`Peer::listener`] says of connections that come by it.
     pub id: ListenerId,
     /// The address, with the port that was found for port 0.
-    pub addr: SocketAddr,
+    pub addr: Addr,
 }
 
 impl<P: Protocol> Reactor<P> {
@@ -155,8 +156,20 @@ impl<P: Protocol> Reactor<P> {
     /// ```
     ///
     /// # Errors
-    /// `InvalidInput` for a socket that does not listen, or is not of TCP; what the system says.
+    /// `InvalidInput` for a socket that does not listen, or is no stream; what the system says.
     pub fn listen_on(&mut self, socket: TcpListener) -> io::Result<Listening> {
+        self.add_listener(|net, options, token| net.adopt(socket, options, token))
+    }
+
+    /// [`listen_on`](Reactor::listen_on) a unix socket. Its file is left to whoever made it.
+    ///
+    /// # Errors
+    /// Those of [`listen_on`](Reactor::listen_on).
+    #[cfg(unix)]
+    pub fn listen_on_unix(
+        &mut self,
+        socket: std::os::unix::net::UnixListener,
+    ) -> io::Result<Listening> {
         self.add_listener(|net, options, token| net.adopt(socket, options, token))
     }
 }
@@ -236,13 +249,41 @@ impl<P: Protocol, N: Net> Reactor<P, N> {
         if found.is_empty() { Err(absent) } else { Ok(found) }
     }
 
-    fn listen_at(&mut self, addr: SocketAddr) -> io::Result<Listening> {
-        self.add_listener(|net, options, token| net.listen(addr, options, token))
+    /// Listen at this one, which may be a unix socket. The file of one is made here, in place of
+    /// one that a server has left behind who listens no more; what is listened at, and what is no
+    /// socket, is never replaced. It is removed when this reactor stops or is dropped, unless
+    /// another has taken its place.
+    ///
+    /// ```
+    /// # use charkh::{Input, Peer, Protocol, Reactor, Result, UnixAddr};
+    /// # struct Echo;
+    /// # impl Protocol for Echo {
+    /// #     type Session = ();
+    /// #     fn open(&mut self, _: &mut Peer) {}
+    /// #     fn data(&mut self, peer: &mut Peer, _: &mut (), input: &mut Input) -> Result {
+    /// #         peer.send(input.take_all());
+    /// #         Ok(())
+    /// #     }
+    /// # }
+    /// # #[cfg(unix)] {
+    /// # let path = std::env::temp_dir().join(format!("charkh.{}", std::process::id()));
+    /// let mut reactor = Reactor::new(Echo)?;
+    /// reactor.listen_at(UnixAddr::path(path))?; // such as "/run/echo.sock"
+    /// # }
+    /// # std::io::Result::Ok(())
+    /// ```
+    ///
+    /// # Errors
+    /// `AddrInUse`: another server listens there. `AlreadyExists`: there is something else of that
+    /// name. `InvalidInput`: a path of more than 107 bytes. All that the system says.
+    pub fn listen_at(&mut self, addr: impl Into<Addr>) -> io::Result<Listening> {
+        let addr = addr.into();
+        self.add_listener(|net, options, token| net.listen(&addr, options, token))
     }
 
     fn add_listener(
         &mut self,
-        open: impl FnOnce(&mut N, &SocketOptions, Token) -> io::Result<(N::Listener, SocketAddr)>,
+        open: impl FnOnce(&mut N, &SocketOptions, Token) -> io::Result<(N::Listener, Addr)>,
     ) -> io::Result<Listening> {
         let index = self.listeners.len();
         let id = ListenerId(u16::try_from(index).ok().filter(|&id| id != Conn::OUTBOUND).ok_or(
@@ -251,9 +292,10 @@ impl<P: Protocol, N: Net> Reactor<P, N> {
         let token = Token::Listener(index as u32);
         let (socket, addr) = open(&mut self.net, &self.hub.config.sockets, token)?;
         let socket = Some(socket);
+        debug!("listening on {addr}");
+        let listening = Listening { id, addr: addr.clone() };
         self.listeners.push(Listener { socket, addr, ready: false, full: false, layer: None });
-        debug!("listening on tcp {addr}");
-        Ok(Listening { id, addr })
+        Ok(listening)
     }
 
     /// Put a fresh [`Layer`] on every connection that comes by this listener from now on, made by
@@ -265,7 +307,7 @@ impl<P: Protocol, N: Net> Reactor<P, N> {
     pub fn layer(
         &mut self,
         listener: ListenerId,
-        make: impl FnMut(SocketAddr) -> Result<Box<dyn Layer>> + 'static,
+        make: impl FnMut(&Addr) -> Result<Box<dyn Layer>> + 'static,
     ) {
         self.listeners[usize::from(listener.0)].layer = Some(Box::new(make));
     }
@@ -344,10 +386,11 @@ impl<P: Protocol, N: Net> Reactor<P, N> {
 }
 
 /// An IPv4 client of an IPv6 listener has its IPv4 address.
-fn unmapped(addr: SocketAddr) -> SocketAddr {
-    match addr.ip().to_canonical() {
-        IpAddr::V4(ip) => SocketAddr::from((ip, addr.port())),
-        IpAddr::V6(_) => addr, // with its scope
+fn unmap(addr: &mut Addr) {
+    if let Addr::Ip(SocketAddr::V6(v6)) = addr
+        && let Some(ip) = v6.ip().to_ipv4_mapped()
+    {
+        *addr = (ip, v6.port()).into();
     }
 }
 
@@ -537,6 +580,7 @@ impl<P: Protocol, N: Net> Reactor<P, N> {
                 self.sweep_from_the_start(until_ms);
                 for listener in &mut self.listeners {
                     listener.ready = true;
+                    listener.socket.iter_mut().for_each(|socket| self.net.retire(socket));
                 }
             }
             Stopping::Draining { until_ms, .. } if until_ms <= now => self.end_all(),
@@ -643,9 +687,10 @@ impl<P: Protocol, N: Net> Reactor<P, N> {
             return true;
         };
         match net.accept(socket) {
-            Ok((stream, addr)) => {
+            Ok((stream, mut addr)) => {
                 listener.full = false;
-                self.welcome(n, stream, unmapped(addr));
+                unmap(&mut addr);
+                self.welcome(n, stream, &addr);
                 return true;
             }
             Err(e) if e.kind() == io::ErrorKind::WouldBlock => {
@@ -684,7 +729,7 @@ impl<P: Protocol, N: Net> Reactor<P, N> {
     }
 
     /// An accepted connection, before anybody has met it.
-    fn welcome(&mut self, n: usize, stream: N::Stream, addr: SocketAddr) {
+    fn welcome(&mut self, n: usize, stream: N::Stream, addr: &Addr) {
         let layer = match self.listeners[n].layer.as_mut().map(|make| make(addr)) {
             Some(Ok(layer)) => Some(layer),
             Some(Err(fault)) => {
@@ -695,8 +740,8 @@ impl<P: Protocol, N: Net> Reactor<P, N> {
             None => None,
         };
         let is_theirs = layer.as_ref().is_none_or(|layer| layer.origin() != Origin::Unknown);
-        if is_theirs && self.hub.has_enough_from(addr.ip()) {
-            return self.turn_away(addr);
+        if is_theirs && let Some(ip) = addr.ip().filter(|&ip| self.hub.has_enough_from(ip)) {
+            return self.turn_away(ip);
         }
         let slot = self.hub.insert(State::Handshake, n as u16, addr).slot;
         if is_theirs {
@@ -713,10 +758,9 @@ impl<P: Protocol, N: Net> Reactor<P, N> {
         }
     }
 
-    fn turn_away(&mut self, addr: SocketAddr) {
+    fn turn_away(&mut self, ip: IpAddr) {
         self.hub.stats.refused_per_ip += 1;
-        let text = format_args!("too many connections from {}", addr.ip());
-        self.complain(|c| &mut c.per_ip, text);
+        self.complain(|c| &mut c.per_ip, format_args!("too many connections from {ip}"));
     }
 
     /// `false` as in `accept_one`.
@@ -757,7 +801,7 @@ impl<P: Protocol, N: Net> Reactor<P, N> {
                 continue; // given up before it began
             }
             self.hub.note(What::Connect, id.slot, 0);
-            match self.net.connect(addr, source, &self.hub.config.sockets) {
+            match self.net.connect(&addr, source, &self.hub.config.sockets) {
                 Ok(stream) => drop(self.seat(id.slot, stream)),
                 Err(e) => self.hub.end(id.slot, Reason::Broken(e)),
             }
@@ -824,9 +868,12 @@ impl<P: Protocol, N: Net> Reactor<P, N> {
     }
 
     fn learn_origin(&mut self, slot: u32, origin: Origin) -> bool {
-        let has_room = self.hub.learn_origin(slot, origin);
+        let Origin::Named(mut addr) = origin else { return true };
+        unmap(&mut addr);
+        debug!("{} with {} is {addr}'s", self.hub.id(slot), self.hub.addr(slot));
+        let has_room = self.hub.learn_origin(slot, addr);
         if !has_room {
-            self.turn_away(self.hub.addr(slot));
+            self.hub.addr(slot).ip().into_iter().for_each(|ip| self.turn_away(ip));
             self.hub.end(slot, Reason::Fault("too many connections from its address".into()));
         }
         has_room
@@ -958,9 +1005,9 @@ impl<P: Protocol, N: Net> Reactor<P, N> {
             let Some((slot, reason)) = self.hub.ended.pop_front() else { return };
             let id = self.hub.id(slot);
             let conn = &self.hub.conns[slot as usize];
-            let (dialed, addr) = (conn.listener == Conn::OUTBOUND, self.hub.addr(slot));
+            let dialed = conn.listener == Conn::OUTBOUND;
             self.hub.note(What::Close, slot, reason.index());
-            self.hub.remove(slot);
+            let addr = self.hub.remove(slot);
             self.hub.stats.released += 1;
             let stream = self.streams.get_mut(slot as usize).and_then(Option::take);
             match stream {
@@ -986,7 +1033,10 @@ impl<P: Protocol, N: Net> Reactor<P, N> {
                     self.complain(|c| &mut c.handshake, text);
                 }
             }
-            self.lap(Culprit::Gone(id, addr));
+            self.lap(Culprit::Gone(id));
+            if self.watch.culprit == Culprit::Gone(id) {
+                self.watch.gone = Some(addr);
+            }
         }
     }
 
@@ -1001,7 +1051,7 @@ impl<P: Protocol, N: Net> Reactor<P, N> {
             self.lap(Culprit::Nobody);
             self.hub.trace.end_turn(self.watch.began);
         }
-        let Watch { began, mark, longest, culprit } = self.watch;
+        let Watch { began, mark, longest, culprit, .. } = self.watch;
         let turn = mark.saturating_sub(began);
         let Hub { stats, longest_turn, config, .. } = &mut self.hub;
         stats.busy += turn;
@@ -1048,7 +1098,13 @@ impl<P: Protocol, N: Net> Reactor<P, N> {
             return false;
         }
         hub.stats.reads += 1;
-        let result = net.read(stream, scratch);
+        let result = match conn.is_unix() {
+            false => net.read(stream, scratch),
+            true => net.read_unix(stream, scratch).map(|(size, more)| {
+                conn.set_ending(conn.ending() || more);
+                size
+            }),
+        };
         hub.trace.was_read(slot, conn.serial, &result, || net.now());
         match result {
             Ok(0) => self.end_of_input(slot),
@@ -1205,7 +1261,7 @@ impl<P: Protocol, N: Net> Reactor<P, N> {
         let result = match size {
             0 => Ok(()),
             _ => {
-                let wire = &self.scratch[..size];
+                let wire = &mut self.scratch[..size];
                 layered.layer.receive(wire, &mut self.plain, &mut answer)
             }
         };
@@ -1228,25 +1284,31 @@ impl<P: Protocol, N: Net> Reactor<P, N> {
                 break true; // what waits for a layer must not leave without one
             }
             let before = layered.layer.origin();
-            match layered.layer.next() {
-                Next::Same => break true,
-                Next::Nothing => {
-                    origin = before;
-                    break false;
-                }
-                Next::Layer(next) => (origin, layered.layer) = (before, next),
+            let next = layered.layer.next();
+            if !matches!(next, Next::Same) && before != Origin::Wire {
+                origin = before; // one that comes after it may know nobody better
             }
-            let wire = mem::take(&mut self.plain);
+            match next {
+                Next::Same => break true,
+                Next::Nothing => break false,
+                Next::Layer(next) => layered.layer = next,
+            }
+            let mut wire = mem::take(&mut self.plain);
             result = layered.layer.start(&mut answer);
             if result.is_ok() && !wire.is_empty() {
-                result = layered.layer.receive(&wire, &mut self.plain, &mut answer);
+                result = layered.layer.receive(&mut wire, &mut self.plain, &mut answer);
             }
         };
         let conn = &mut self.hub.conns[slot as usize];
         if layered.layer.is_over() {
             conn.set_readable(true); // there is an end to be read
         }
+        let kept = if goes_on { layered.layer.held() } else { 0 };
         conn.layer = goes_on.then_some(layered);
+        if conn.layer_holds() != kept {
+            self.hub.hold(slot, |held, _| held.layer = kept);
+        }
+        let conn = &self.hub.conns[slot as usize];
         // After our end nothing can be said any more.
         if !answer.is_empty() && conn.ours != Ours::Finished {
             self.hub.hold(slot, |held, pool| held.wire.push(&answer, pool));
@@ -1419,28 +1481,31 @@ impl<P: Protocol, N: Net> Reactor<P, N> {
 }
 
 /// Whose work a part of a turn was.
-#[derive(Clone, Copy, Default, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
 enum Culprit {
     #[default]
     Nobody,
     Conn(u32),
-    Gone(ConnId, SocketAddr),
+    Gone(ConnId),
     Job,
     Tick,
 }
 
 /// How long this turn has worked, and on what it worked longest.
-#[derive(Clone, Copy, Default, Debug)]
+#[derive(Default, Debug)]
 struct Watch {
     began: Duration,
     mark: Duration,
     longest: Duration,
     culprit: Culprit,
+    /// The address of the culprit, if it is gone.
+    gone: Option<Addr>,
 }
 
 impl Watch {
     fn begin(&mut self, now: Duration) {
-        *self = Self { began: now, mark: now, ..Self::default() };
+        (self.began, self.mark) = (now, now);
+        (self.longest, self.culprit) = (Duration::ZERO, Culprit::Nobody);
     }
 }
 
@@ -1489,7 +1554,10 @@ impl<P: Protocol, N: Net> Reactor<P, N> {
             Culprit::Nobody => "nobody".into(),
             Culprit::Job => "a job of another thread".into(),
             Culprit::Tick => "the protocol's tick".into(),
-            Culprit::Gone(id, addr) => format!("connection {id} with {addr}"),
+            Culprit::Gone(id) => match &self.watch.gone {
+                Some(addr) => format!("connection {id} with {addr}"),
+                None => format!("connection {id}"),
+            },
             Culprit::Conn(slot) => match self.hub.conns.contains(slot as usize) {
                 true => {
                     format!("connection {} with {}", self.hub.id(slot), self.hub.addr(slot))

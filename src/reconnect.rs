@@ -2,7 +2,6 @@
 use std::{
     fmt,
     hash::{BuildHasher, RandomState},
-    net::SocketAddr,
     time::Duration,
 };
 
@@ -10,6 +9,7 @@ use fastrand::Rng;
 
 use crate::{
     Fault, Result,
+    addr::Addr,
     hub::{ConnId, Hub},
     layer::Layer,
     peer::Peer,
@@ -124,7 +124,7 @@ type LayerMaker = Box<dyn FnMut() -> Result<Box<dyn Layer>> + Send>;
 ///     }
 /// }
 ///
-/// let feed = Keeper::new("192.0.2.7:4000".parse()?, Backoff::default());
+/// let feed = Keeper::new(([192, 0, 2, 7], 4000), Backoff::default());
 /// let reactor = Reactor::new(Count { feed, bytes: 0 })?;
 /// reactor.handle().run(|count, hub| count.feed.connect(hub))?; // in the first turn
 /// reactor.run()?;
@@ -132,7 +132,7 @@ type LayerMaker = Box<dyn FnMut() -> Result<Box<dyn Layer>> + Send>;
 /// ```
 pub struct Keeper {
     /// Where it connects the next time.
-    pub addr: SocketAddr,
+    pub addr: Addr,
     /// How long it waits until then.
     pub backoff: Backoff,
     layer: Option<LayerMaker>,
@@ -144,8 +144,8 @@ pub struct Keeper {
 
 impl Keeper {
     /// It does nothing before [`connect`](Keeper::connect).
-    pub fn new(addr: SocketAddr, backoff: Backoff) -> Self {
-        let (id, began) = (ConnId::NOBODY, Duration::ZERO);
+    pub fn new(addr: impl Into<Addr>, backoff: Backoff) -> Self {
+        let (addr, id, began) = (addr.into(), ConnId::NOBODY, Duration::ZERO);
         Self { addr, backoff, layer: None, id, began, keeps: false }
     }
 
@@ -153,7 +153,7 @@ impl Keeper {
     /// that is an error, the try fails with it as its [`Reason`](crate::Reason). A handshake that
     /// fails is a try that did.
     pub fn through(
-        addr: SocketAddr,
+        addr: impl Into<Addr>,
         backoff: Backoff,
         layer: impl FnMut() -> Result<Box<dyn Layer>> + Send + 'static,
     ) -> Self {
@@ -210,7 +210,7 @@ impl Keeper {
 
     fn dial(&mut self, hub: &mut Hub, delay: Duration) {
         self.began = hub.now() + delay;
-        self.id = hub.connect_in(self.addr, delay);
+        self.id = hub.connect_in(self.addr.clone(), delay);
         if let Some(make) = &mut self.layer {
             let layer = make().unwrap_or_else(|fault| Box::new(Unmade(Some(fault))));
             hub.put_layer(self.id, layer);
@@ -238,7 +238,7 @@ impl Layer for Unmade {
         Err(self.0.take().unwrap_or_else(|| "there is no layer".into()))
     }
 
-    fn receive(&mut self, _: &[u8], _: &mut Vec<u8>, _: &mut Vec<u8>) -> Result {
+    fn receive(&mut self, _: &mut [u8], _: &mut Vec<u8>, _: &mut Vec<u8>) -> Result {
         Ok(())
     }
 

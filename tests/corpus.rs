@@ -38,3 +38,8 @@ fn length_prefixed() {
 fn connection() {
     replay("connection", oracles::connection::run);
 }
+
+#[test]
+fn proxy_header() {
+    replay("proxy_header", oracles::proxy_header::run);
+}

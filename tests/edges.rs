@@ -229,7 +229,8 @@ fn a_connection_comes_from_the_address_that_was_asked_for() {
     settle(&mut reactor);
     let mut sources = Vec::new();
     while let Some(client) = reactor.net().dialed() {
-        sources.push((reactor.net().addr(client).unwrap(), reactor.net().source(client)));
+        let addr = reactor.net().addr(client).unwrap().socket_addr().unwrap();
+        sources.push((addr, reactor.net().source(client)));
     }
     sources.sort();
     assert_eq!(sources, [(v4, None), (v4, Some(from_4)), (v6, Some(from_6))]);
@@ -732,8 +733,8 @@ fn a_dial_is_given_up_by_closing_it_unless_it_was_sent_something() {
 struct Pairs(Vec<u8>);
 
 impl Layer for Pairs {
-    fn receive(&mut self, wire: &[u8], plain: &mut Vec<u8>, _: &mut Vec<u8>) -> Result {
-        plain.extend(wire);
+    fn receive(&mut self, wire: &mut [u8], plain: &mut Vec<u8>, _: &mut Vec<u8>) -> Result {
+        plain.extend_from_slice(wire);
         Ok(())
     }
 
@@ -764,6 +765,53 @@ fn what_a_layer_keeps_for_later_is_sent_once() {
     settle(&mut reactor);
     assert_eq!(reactor.net().receive(client), b"c");
     assert!(reactor.net().sees_end(client));
+}
+
+/// Says what it was told when a line is whole, and keeps it until then.
+#[derive(Default)]
+struct Wholes(Vec<u8>);
+
+impl Layer for Wholes {
+    fn receive(&mut self, wire: &mut [u8], plain: &mut Vec<u8>, _: &mut Vec<u8>) -> Result {
+        self.0.extend_from_slice(wire);
+        if self.0.ends_with(b"\n") {
+            plain.append(&mut self.0);
+        }
+        Ok(())
+    }
+
+    fn held(&self) -> usize {
+        self.0.len()
+    }
+
+    fn send(&mut self, plain: &[u8], wire: &mut Vec<u8>) -> Result {
+        wire.extend_from_slice(plain);
+        Ok(())
+    }
+}
+
+#[test]
+fn case_105_what_a_layer_keeps_counts_as_memory_and_the_heaviest_goes() {
+    let mut reactor = world(Echo, 1, Config { memory_max: 5000, ..Config::default() });
+    let listener = reactor.listen("127.0.0.1:2").unwrap();
+    reactor.layer(listener.id, |_| Ok(Box::new(Wholes::default())));
+    let [one, two] = [0; 2].map(|_| reactor.net().client_of(1));
+    let tell = |reactor: &mut Reactor<Echo, Sim>, client, bytes: &[u8]| {
+        reactor.net().send(client, bytes);
+        settle(reactor);
+        (reactor.net().receive(client), reactor.hub().stats().memory)
+    };
+    assert_eq!(tell(&mut reactor, one, &[b'1'; 1500]), (vec![], 1500));
+    assert_eq!(tell(&mut reactor, two, &[b'2'; 3500]), (vec![], 5000));
+    assert_eq!(tell(&mut reactor, one, b"1"), (vec![], 1501));
+    assert!(reactor.net().sees_reset(two));
+    assert_eq!(reactor.hub().stats().ended_by("out of memory"), 1);
+    // Whoever is in the middle of something is not quiet, and is waited for.
+    reactor.hub().stop();
+    (0..5).for_each(|_| reactor.turn_within(MS).unwrap());
+    assert_eq!(reactor.hub().len(), 1);
+    assert_eq!(tell(&mut reactor, one, b"\n").0.len(), 1502);
+    assert_eq!(reactor.hub().stats().memory, 0);
 }
 
 // --- where one call fails, or clients come from anywhere ---
@@ -848,7 +896,7 @@ fn a_family_that_is_absent_is_left_out_as_long_as_another_is_left() {
     for code in [EAFNOSUPPORT, 47, 10047, EADDRNOTAVAIL] {
         let (mut reactor, _) = bent(Config::default(), &[("listen", code)]);
         let found = reactor.listen_all(&both[..]).unwrap();
-        assert_eq!(found.iter().map(|listening| listening.addr).collect::<Vec<_>>(), [both[1]]);
+        assert_eq!(found.iter().map(|l| l.addr.clone()).collect::<Vec<_>>(), [both[1]]);
     }
     let absent = [("listen", EAFNOSUPPORT), ("listen", EAFNOSUPPORT)];
     let (mut reactor, _) = bent(Config::default(), &absent);

@@ -65,7 +65,7 @@ impl<P: Protocol + Send + 'static> Server<P> {
         let thread = thread::spawn(move || {
             let _living = living;
             let mut reactor = make().unwrap();
-            let addr = reactor.listen("127.0.0.1:0").unwrap().addr;
+            let addr = reactor.listen("127.0.0.1:0").unwrap().addr.socket_addr().unwrap();
             tell.send((addr, reactor.handle())).unwrap();
             reactor.run().unwrap()
         });

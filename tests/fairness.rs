@@ -4,13 +4,13 @@ mod common;
 
 use std::{
     io::{self, IoSlice},
-    net::{IpAddr, SocketAddr},
+    net::IpAddr,
     sync::{Arc, Mutex},
     time::Duration,
 };
 
 use charkh::{
-    Config, Peer, Reactor,
+    Addr, Config, Peer, Reactor,
     net::{ClientId, Clock, Event, Net, Sim, SocketOptions, Token, Wake, sim},
 };
 use common::{Script, on_data, pattern, settle, world};
@@ -266,13 +266,13 @@ impl Net for Long {
     }
     fn listen(
         &mut self,
-        addr: SocketAddr,
+        addr: &Addr,
         options: &SocketOptions,
         token: Token,
-    ) -> io::Result<(Self::Listener, SocketAddr)> {
+    ) -> io::Result<(Self::Listener, Addr)> {
         self.0.listen(addr, options, token)
     }
-    fn accept(&mut self, listener: &mut Self::Listener) -> io::Result<(Self::Stream, SocketAddr)> {
+    fn accept(&mut self, listener: &mut Self::Listener) -> io::Result<(Self::Stream, Addr)> {
         self.0.accept(listener)
     }
     fn refuse(&mut self, listener: &mut Self::Listener) -> io::Result<()> {
@@ -280,7 +280,7 @@ impl Net for Long {
     }
     fn connect(
         &mut self,
-        addr: SocketAddr,
+        addr: &Addr,
         source: Option<IpAddr>,
         options: &SocketOptions,
     ) -> io::Result<Self::Stream> {

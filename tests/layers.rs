@@ -11,7 +11,7 @@ use std::{
 };
 
 use charkh::{
-    Config, Layer, Next, Origin, Reactor, Result,
+    Addr, Config, Layer, Next, Origin, Reactor, Result,
     net::{ClientId, Clock, Sim},
 };
 use common::{Diary, MS, Script, on_data, read_all, settle, swallow};
@@ -32,8 +32,8 @@ impl Layer for Capitals {
         Ok(())
     }
 
-    fn receive(&mut self, wire: &[u8], plain: &mut Vec<u8>, answer: &mut Vec<u8>) -> Result {
-        for &byte in wire {
+    fn receive(&mut self, wire: &mut [u8], plain: &mut Vec<u8>, answer: &mut Vec<u8>) -> Result {
+        for &mut byte in wire {
             match byte {
                 b'H' => {
                     self.ready = true;
@@ -81,7 +81,7 @@ type World = Reactor<Script, Sim>;
 fn world_of(
     script: Script,
     config: Config,
-    make: impl FnMut(SocketAddr) -> Result<Box<dyn Layer>> + 'static,
+    make: impl FnMut(&Addr) -> Result<Box<dyn Layer>> + 'static,
 ) -> (World, Diary) {
     let diary = script.diary.clone();
     let mut reactor = Reactor::with(script, Sim::new(1), config).unwrap();
@@ -253,8 +253,8 @@ impl Prologue {
 }
 
 impl Layer for Prologue {
-    fn receive(&mut self, wire: &[u8], plain: &mut Vec<u8>, _: &mut Vec<u8>) -> Result {
-        for (n, &byte) in wire.iter().enumerate() {
+    fn receive(&mut self, wire: &mut [u8], plain: &mut Vec<u8>, _: &mut Vec<u8>) -> Result {
+        for (n, &mut byte) in wire.iter_mut().enumerate() {
             if byte == b'\n' {
                 self.whole = true;
                 plain.extend(&wire[n + 1..]);
@@ -283,7 +283,8 @@ impl Layer for Prologue {
 
     fn origin(&self) -> Origin {
         let named = String::from_utf8_lossy(&self.line).parse().ok();
-        named.filter(|_| self.whole).map_or(Origin::Unknown, Origin::Named)
+        let named = named.filter(|_| self.whole);
+        named.map_or(Origin::Unknown, |addr: SocketAddr| Origin::Named(addr.into()))
     }
 }
 
@@ -348,13 +349,14 @@ fn limits_for_each_address_are_for_those_whom_a_layer_names() {
 
 #[test]
 fn whoever_makes_layers_may_refuse() {
-    let (mut reactor, diary) =
-        world_of(Script::default(), Config::default(), |addr| match addr.port() % 2 {
-            0 => Ok(Box::<Capitals>::default()),
+    let (mut reactor, diary) = world_of(Script::default(), Config::default(), |addr| {
+        match addr.socket_addr().map(|addr| addr.port() % 2) {
+            Some(0) => Ok(Box::<Capitals>::default()),
             _ => Err("odd".into()),
-        });
-    let odd = reactor.net().client_from("127.0.0.9:7".parse().unwrap(), 0);
-    let even = reactor.net().client_from("127.0.0.9:8".parse().unwrap(), 0);
+        }
+    });
+    let odd = reactor.net().client_from(([127, 0, 0, 9], 7), 0);
+    let even = reactor.net().client_from(([127, 0, 0, 9], 8), 0);
     reactor.net().send(odd, b"H");
     reactor.net().send(even, b"H");
     settle(&mut reactor);

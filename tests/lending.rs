@@ -38,7 +38,7 @@ struct Wild {
 }
 
 fn say(said: &Mutex<Said>, peer: &mut Peer, bytes: &[u8], shared: bool) {
-    let port = peer.addr().port();
+    let port = peer.addr().port().unwrap();
     let before = peer.unsent();
     let ok = match shared {
         true => peer.send_shared(&Arc::from(bytes)),
@@ -55,7 +55,7 @@ impl Protocol for Wild {
 
     fn open(&mut self, peer: &mut Peer) -> u16 {
         self.alive.push(peer.id());
-        peer.addr().port()
+        peer.addr().port().unwrap()
     }
 
     fn data(&mut self, peer: &mut Peer, _: &mut u16, input: &mut Input) -> Result {
@@ -188,7 +188,7 @@ fn what_was_read_is_lent_to_its_own_reply_alone() {
         assert_eq!(reactor.hub().stats().memory, 0);
         for (&client, got) in clients.iter().zip(&mut got) {
             got.extend(reactor.net().receive(client));
-            let port = reactor.net().addr(client).unwrap().port();
+            let port = reactor.net().addr(client).unwrap().port().unwrap();
             let said = said.lock().unwrap();
             let blank = Vec::new();
             let all = said.said.get(&port).unwrap_or(&blank);

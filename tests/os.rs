@@ -5,11 +5,7 @@ mod common;
 
 #[cfg(all(target_os = "linux", feature = "fine-sleep"))]
 mod sleep {
-    use std::{
-        fs,
-        net::{SocketAddr, TcpStream},
-        time::Duration,
-    };
+    use std::{fs, net::TcpStream, time::Duration};
 
     use charkh::net::{Event, Net, Os, SocketOptions, Token};
 
@@ -70,11 +66,11 @@ mod sleep {
         os.sleep_finely(true);
         let wake = os.waker().unwrap();
         assert!(least(&mut os, Token::Wake, |_| wake()) < 7900 * US);
-        let (addr, options) = (SocketAddr::from(([127, 0, 0, 1], 0)), SocketOptions::default());
-        let (mut listener, addr) = os.listen(addr, &options, Token::Listener(0)).unwrap();
+        let (addr, options) = (([127, 0, 0, 1], 0).into(), SocketOptions::default());
+        let (mut listener, addr) = os.listen(&addr, &options, Token::Listener(0)).unwrap();
         let least = least(&mut os, Token::Listener(0), |os| {
             while os.accept(&mut listener).is_ok() {}
-            TcpStream::connect(addr).unwrap();
+            TcpStream::connect(&addr).unwrap();
         });
         assert!(least < 7900 * US, "{least:?}");
     }
@@ -183,7 +179,7 @@ mod source {
         let server = TcpListener::bind("127.0.0.1:0").unwrap();
         let (addr, source) = (server.local_addr().unwrap(), "127.0.0.2".parse().unwrap());
         let mut os = Os::new().unwrap();
-        let stream = os.connect(addr, Some(source), &SocketOptions::default()).unwrap();
+        let stream = os.connect(&addr.into(), Some(source), &SocketOptions::default()).unwrap();
         assert!(getsockopt(&stream, IpBindAddressNoPort).unwrap());
         assert_eq!(stream.local_addr().unwrap().ip(), source);
     }
@@ -195,10 +191,13 @@ mod inherited {
     use std::{
         io::{ErrorKind, Read, Write},
         net::{SocketAddr, TcpListener, TcpStream},
-        os::{fd::OwnedFd, unix::net::UnixListener},
+        os::{
+            fd::OwnedFd,
+            unix::net::{UnixListener, UnixStream},
+        },
     };
 
-    use charkh::{Config, Reactor, net::SocketOptions};
+    use charkh::{Config, Reactor, UnixAddr, net::SocketOptions};
     use socket2::{Domain, SockRef, Socket, Type};
 
     use super::common::{Echo, MS};
@@ -275,10 +274,29 @@ mod inherited {
             assert_eq!(says(stream.into()), "it does not listen");
         }
         let datagrams = std::net::UdpSocket::bind(any).unwrap();
-        assert_eq!(says(datagrams.into()), "it is no TCP socket");
+        assert_eq!(says(datagrams.into()), "it is no stream of bytes");
+    }
+
+    #[test]
+    fn a_unix_socket_is_taken_too_and_its_file_left_to_whoever_made_it() {
         let path = std::env::temp_dir().join(format!("charkh-os-{}", std::process::id()));
-        let unix = UnixListener::bind(&path).unwrap();
+        let _ = std::fs::remove_file(&path);
+        let socket = UnixListener::bind(&path).unwrap();
+        let mut reactor = Reactor::new(Echo).unwrap();
+        let listening = reactor.listen_on_unix(socket).unwrap();
+        assert_eq!(listening.addr, UnixAddr::path(&path).into());
+        let mut client = UnixStream::connect(&path).unwrap();
+        client.write_all(b"hello").unwrap();
+        while reactor.hub().stats().bytes_out < 5 {
+            reactor.turn_within(10 * MS).unwrap();
+        }
+        let mut answer = [0; 5];
+        client.read_exact(&mut answer).unwrap();
+        assert_eq!(&answer, b"hello");
+        drop(client);
+        reactor.hub().stop();
+        reactor.run().unwrap();
+        assert!(path.exists());
         std::fs::remove_file(&path).unwrap();
-        assert_eq!(says(unix.into()), "it is no TCP socket");
     }
 }

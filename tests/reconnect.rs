@@ -365,9 +365,9 @@ impl Layer for Hello {
         Ok(())
     }
 
-    fn receive(&mut self, wire: &[u8], plain: &mut Vec<u8>, _: &mut Vec<u8>) -> Result {
-        match wire {
-            _ if self.0 => plain.extend(wire),
+    fn receive(&mut self, wire: &mut [u8], plain: &mut Vec<u8>, _: &mut Vec<u8>) -> Result {
+        match &*wire {
+            _ if self.0 => plain.extend(&*wire),
             b"ok" => self.0 = true,
             _ => return Err("that is no hello".into()),
         }
@@ -471,7 +471,7 @@ mod later {
             let id = reactor.hub().connect_in(place(), after);
             let mut peer = reactor.hub().peer(id).unwrap();
             assert!(peer.send(b"early ") && !peer.is_up());
-            assert_eq!((peer.unsent(), peer.addr()), (6, place()));
+            assert_eq!((peer.unsent(), peer.addr()), (6, place().into()));
             let client = reached(&mut reactor);
             let took = reactor.net().now() - before;
             assert_eq!(reactor.net().receive(client), b"early ");

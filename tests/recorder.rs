@@ -356,7 +356,7 @@ fn busy(seed: u64, trace: usize) -> Reactor<Script, Sim> {
             reactor.net().finish_client(client);
         }
         if n == 4 {
-            reactor.hub().connect("127.0.0.1:9".parse().unwrap());
+            reactor.hub().connect(([127, 0, 0, 1], 9));
         }
         // An endless sleep is an error, and the end of this part.
         for _ in 0..reactor.net().random(10) {

@@ -4,13 +4,15 @@
 mod common;
 
 use std::{
+    net::SocketAddr,
     sync::{Arc, Mutex},
     thread,
     time::Duration,
 };
 
 use charkh::{
-    Config, ConnId, Hub, Input, Layer, Peer, Protocol, Reactor, Reason, Result, WhenFull,
+    Config, ConnId, Hub, Input, Layer, Next, Origin, Peer, Protocol, Reactor, Reason, Result,
+    WhenFull,
     net::{Net, Sim},
 };
 use common::{MS, Script, on_data, pattern, read_all, settle, swallow, world};
@@ -31,7 +33,7 @@ fn wake_of_a_dial_that_waits_its_turn_panics() {
     let script = on_data(|peer, input| {
         input.take_all();
         for _ in 0..3 {
-            let id = peer.hub().connect("10.0.0.1:80".parse()?);
+            let id = peer.hub().connect(([10, 0, 0, 1], 80));
             peer.to(id).unwrap().wake_in(MS); // a connect timeout of one's own
         }
         Ok(())
@@ -52,7 +54,7 @@ fn wake_of_a_dial_from_data_panics_in_a_slow_turn() {
     let c2 = clock.clone();
     let script = on_data(move |peer, input| {
         input.take_all();
-        let id = peer.hub().connect("10.0.0.1:80".parse()?);
+        let id = peer.hub().connect(([10, 0, 0, 1], 80));
         peer.to(id).unwrap().wake_in(MS);
         c2.lock().unwrap().as_ref().unwrap().advance(2 * MS);
         Ok(())
@@ -68,7 +70,7 @@ fn wake_of_a_dial_from_data_panics_in_a_slow_turn() {
 fn a_wake_asked_while_dialing_is_not_lost() {
     let script = on_data(|peer, input| {
         input.take_all();
-        let id = peer.hub().connect("10.0.0.1:80".parse()?);
+        let id = peer.hub().connect(([10, 0, 0, 1], 80));
         peer.to(id).unwrap().wake_in(5 * MS);
         Ok(())
     });
@@ -96,7 +98,7 @@ fn a_wake_asked_while_dialing_is_not_lost_however_far_it_is() {
         let mut script2 = Script::default();
         script2.open = Box::new(|peer: &mut Peer| {
             if peer.listener().is_some() {
-                let id = peer.hub().connect("10.0.0.1:80".parse()?);
+                let id = peer.hub().connect(([10, 0, 0, 1], 80));
                 peer.to(id).unwrap().wake_in(MS);
             }
             Ok(())
@@ -131,18 +133,18 @@ impl Protocol for Keeper {
     }
     fn closed(&mut self, hub: &mut Hub, _: ConnId, _: (), _: Reason) {
         self.tries += 1;
-        hub.connect("10.0.0.1:80".parse().unwrap());
+        hub.connect(([10, 0, 0, 1], 80));
     }
     fn connect_failed(&mut self, hub: &mut Hub, _: ConnId, _: Reason) {
         self.tries += 1;
-        hub.connect("10.0.0.1:80".parse().unwrap());
+        hub.connect(([10, 0, 0, 1], 80));
     }
 }
 
 #[test]
 fn a_protocol_that_reconnects_can_be_stopped() {
     let mut reactor = world(Keeper { tries: 0 }, 1, Config::default());
-    reactor.hub().connect("10.0.0.1:80".parse().unwrap());
+    reactor.hub().connect(([10, 0, 0, 1], 80));
     settle(&mut reactor);
     reactor.hub().stop();
     reactor.hub().stop();
@@ -256,7 +258,7 @@ fn whoever_resumes_while_stopping_is_told() {
 
 struct Ping;
 impl Layer for Ping {
-    fn receive(&mut self, wire: &[u8], _: &mut Vec<u8>, answer: &mut Vec<u8>) -> Result {
+    fn receive(&mut self, wire: &mut [u8], _: &mut Vec<u8>, answer: &mut Vec<u8>) -> Result {
         answer.extend(std::iter::repeat_n(7, wire.len() * 20)); // pongs
         Ok(())
     }
@@ -342,8 +344,13 @@ fn the_books_hold_for_short_shared_payloads() {
 fn no_data_for_whoever_was_evicted_by_its_own_layer() {
     struct Big;
     impl Layer for Big {
-        fn receive(&mut self, wire: &[u8], plain: &mut Vec<u8>, answer: &mut Vec<u8>) -> Result {
-            plain.extend(wire);
+        fn receive(
+            &mut self,
+            wire: &mut [u8],
+            plain: &mut Vec<u8>,
+            answer: &mut Vec<u8>,
+        ) -> Result {
+            plain.extend_from_slice(wire);
             answer.extend([0; 100_000]);
             Ok(())
         }
@@ -433,13 +440,13 @@ struct Shake {
     ready: bool,
 }
 impl Layer for Shake {
-    fn receive(&mut self, wire: &[u8], plain: &mut Vec<u8>, answer: &mut Vec<u8>) -> Result {
+    fn receive(&mut self, wire: &mut [u8], plain: &mut Vec<u8>, answer: &mut Vec<u8>) -> Result {
         if !self.ready {
             self.ready = true;
             answer.extend(b"<server hello>");
             plain.extend(&wire[1..]);
         } else {
-            plain.extend(wire);
+            plain.extend_from_slice(wire);
         }
         Ok(())
     }
@@ -559,7 +566,7 @@ fn a_dial_before_the_first_turn_has_its_ten_seconds() {
     let script = Script::default();
     let diary = script.diary.clone();
     let mut reactor = Reactor::with(script, net, Config::default()).unwrap();
-    reactor.hub().connect("10.0.0.1:80".parse().unwrap());
+    reactor.hub().connect(([10, 0, 0, 1], 80));
     for _ in 0..10 {
         let _ = reactor.turn();
     }
@@ -570,8 +577,8 @@ fn a_dial_before_the_first_turn_has_its_ten_seconds() {
 struct Pongs;
 
 impl Layer for Pongs {
-    fn receive(&mut self, wire: &[u8], plain: &mut Vec<u8>, answer: &mut Vec<u8>) -> Result {
-        plain.extend(wire);
+    fn receive(&mut self, wire: &mut [u8], plain: &mut Vec<u8>, answer: &mut Vec<u8>) -> Result {
+        plain.extend_from_slice(wire);
         answer.extend(b"pong");
         Ok(())
     }
@@ -608,4 +615,61 @@ fn a_layer_may_answer_after_our_half_has_ended() {
     settle(&mut reactor);
     let lines = diary.lines();
     assert_eq!(lines.last().unwrap(), "closed", "{lines:?}");
+}
+
+/// Reads one byte, and knows then who the peer is; the rest is the next one's.
+struct Names(Option<SocketAddr>, Option<Box<dyn Layer>>, bool);
+
+impl Layer for Names {
+    fn receive(&mut self, wire: &mut [u8], plain: &mut Vec<u8>, _: &mut Vec<u8>) -> Result {
+        plain.extend(&wire[1..]);
+        self.2 = true;
+        Ok(())
+    }
+    fn is_ready(&self) -> bool {
+        self.2
+    }
+    fn send(&mut self, _: &[u8], _: &mut Vec<u8>) -> Result {
+        Err("it has given way".into())
+    }
+    fn next(&mut self) -> Next {
+        match self.2 {
+            true => self.1.take().map_or(Next::Nothing, Next::Layer),
+            false => Next::Same,
+        }
+    }
+    fn origin(&self) -> Origin {
+        match (self.2, self.0) {
+            (false, _) => Origin::Unknown,
+            (true, None) => Origin::Wire,
+            (true, Some(addr)) => Origin::Named(addr.into()),
+        }
+    }
+}
+
+/// A second prologue that knows nobody does not make the first one's word forgotten, and IPv4 in
+/// IPv6's clothes is IPv4.
+#[test]
+fn whom_a_layer_has_named_the_next_one_leaves_alone() {
+    for stays in [false, true] {
+        let mut script = Script::default();
+        script.open = Box::new(|peer| {
+            assert_eq!(peer.addr(), std::net::SocketAddr::from(([192, 0, 2, 7], 7)));
+            Ok(())
+        });
+        let diary = script.diary.clone();
+        let mut reactor = Reactor::with(script, Sim::new(1), Config::default()).unwrap();
+        let listening = reactor.listen("127.0.0.1:1").unwrap();
+        reactor.layer(listening.id, move |_| {
+            let last: Option<Box<dyn Layer>> = stays.then(|| Box::new(Shake::default()) as _);
+            let second = Names(None, last, false);
+            let first = Some("[::ffff:192.0.2.7]:7".parse().unwrap());
+            Ok(Box::new(Names(first, Some(Box::new(second)), false)))
+        });
+        let client = reactor.net().client();
+        reactor.net().send(client, b"12Hello");
+        let hello = if stays { "<server hello>ello" } else { "Hello" };
+        assert_eq!(read_all(&mut reactor, client), hello.as_bytes());
+        assert_eq!(diary.count("open"), 1);
+    }
 }

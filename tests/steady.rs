@@ -41,7 +41,7 @@ impl<P: Protocol> World<P> {
         // On a busy machine any turn may be a slow one, and the name of the culprit is a `String`.
         let config = Config { slow_turn: Duration::MAX, ..config };
         let mut reactor = Reactor::with_config(protocol, config).unwrap();
-        let addr = reactor.listen("127.0.0.1:0").unwrap().addr;
+        let addr = reactor.listen("127.0.0.1:0").unwrap().addr.socket_addr().unwrap();
         let got = vec![0; 1 << 20].into_boxed_slice();
         let mut world = Self { reactor, addr, clients: Vec::new(), got };
         (0..clients).for_each(|_| world.connect());
@@ -312,7 +312,7 @@ fn long_frames_in_two_pieces() {
 struct Mirror;
 
 impl Layer for Mirror {
-    fn receive(&mut self, wire: &[u8], plain: &mut Vec<u8>, _: &mut Vec<u8>) -> Result {
+    fn receive(&mut self, wire: &mut [u8], plain: &mut Vec<u8>, _: &mut Vec<u8>) -> Result {
         plain.extend(wire.iter().map(|byte| !byte));
         Ok(())
     }
@@ -327,7 +327,7 @@ impl Layer for Mirror {
 fn small_messages_through_a_layer() {
     let mut world = World::new(Echo, 0);
     let listening = world.reactor.listen("127.0.0.1:0").unwrap();
-    world.addr = listening.addr;
+    world.addr = listening.addr.socket_addr().unwrap();
     world.reactor.layer(listening.id, |_| Ok(Box::new(Mirror)));
     (0..2).for_each(|_| world.connect());
     let count = allocations(|| {

@@ -1427,7 +1427,7 @@ fn case_081_whoever_came_just_before_a_stop_is_given_time_for_its_first_words() 
 struct Greeting(bool);
 
 impl Layer for Greeting {
-    fn receive(&mut self, wire: &[u8], plain: &mut Vec<u8>, _: &mut Vec<u8>) -> Result {
+    fn receive(&mut self, wire: &mut [u8], plain: &mut Vec<u8>, _: &mut Vec<u8>) -> Result {
         plain.extend(&wire[usize::from(!std::mem::replace(&mut self.0, true))..]);
         Ok(())
     }
@@ -1541,11 +1541,11 @@ struct Xor {
 }
 
 impl Layer for Xor {
-    fn receive(&mut self, wire: &[u8], plain: &mut Vec<u8>, answer: &mut Vec<u8>) -> Result {
+    fn receive(&mut self, wire: &mut [u8], plain: &mut Vec<u8>, answer: &mut Vec<u8>) -> Result {
         if !std::mem::replace(&mut self.greeted, true) {
             answer.extend(b"<hello>");
         }
-        for &byte in wire {
+        for &mut byte in wire {
             match byte {
                 b'!' => return Err("forbidden".into()),
                 b'.' => self.said_goodbye = true,

@@ -17,7 +17,7 @@ use std::{
 };
 
 use charkh::{
-    Config, ConnId, Escaped, Handle, Input, Peer, Reactor, Result, WhenFull,
+    Addr, Config, ConnId, Escaped, Handle, Input, Peer, Reactor, Result, WhenFull,
     codec::{Decode, Delimited, LengthPrefixed, Lines, Status, Width},
     net::{Clock, Event, Faults, Net, Os, Sim, SocketOptions, Token, Wake, sim},
 };
@@ -107,14 +107,14 @@ impl Net for Terse {
 
     fn listen(
         &mut self,
-        addr: SocketAddr,
+        addr: &Addr,
         options: &SocketOptions,
         token: Token,
-    ) -> io::Result<(Self::Listener, SocketAddr)> {
+    ) -> io::Result<(Self::Listener, Addr)> {
         self.sim.listen(addr, options, token)
     }
 
-    fn accept(&mut self, listener: &mut Self::Listener) -> io::Result<(TerseStream, SocketAddr)> {
+    fn accept(&mut self, listener: &mut Self::Listener) -> io::Result<(TerseStream, Addr)> {
         self.sim.accept(listener).map(|(stream, addr)| (TerseStream(stream, None), addr))
     }
 
@@ -124,7 +124,7 @@ impl Net for Terse {
 
     fn connect(
         &mut self,
-        addr: SocketAddr,
+        addr: &Addr,
         source: Option<IpAddr>,
         options: &SocketOptions,
     ) -> io::Result<TerseStream> {
@@ -226,7 +226,7 @@ fn without_descriptors_real_clients_are_refused_politely() {
     let config = Config { when_full: WhenFull::Refuse, ..Config::default() };
     let mut reactor = Reactor::with_config(Echo, config).unwrap();
     let addr = reactor.listen("127.0.0.1:0").unwrap().addr;
-    let clients = [(); 3].map(|()| TcpStream::connect(addr).unwrap());
+    let clients = [(); 3].map(|()| TcpStream::connect(&addr).unwrap());
     let all: Vec<_> = std::iter::from_fn(|| std::fs::File::open("/dev/null").ok()).collect();
     for _ in 0..20 {
         reactor.turn_within(10 * MS).unwrap();
@@ -725,7 +725,7 @@ fn a_connect_that_is_not_decided_is_not_connected() {
     let addr = full.local_addr().unwrap().as_socket().unwrap();
     let _first = TcpStream::connect(addr).unwrap();
     let mut os = Os::new().unwrap();
-    let mut stream = os.connect(addr, None, &SocketOptions::default()).unwrap();
+    let mut stream = os.connect(&addr.into(), None, &SocketOptions::default()).unwrap();
     let error = os.connected(&mut stream).unwrap_err();
     assert_eq!(error.kind(), io::ErrorKind::NotConnected);
 }

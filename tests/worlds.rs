@@ -143,16 +143,16 @@ fn a_wheel_that_never_comes_to_rest_is_stopped() {
             Ok(())
         }
         fn closed(&mut self, hub: &mut charkh::Hub, _: charkh::ConnId, (): (), _: charkh::Reason) {
-            hub.connect("127.0.0.1:2".parse().unwrap());
+            hub.connect(([127, 0, 0, 1], 2));
         }
         fn connect_failed(&mut self, hub: &mut charkh::Hub, _: charkh::ConnId, _: charkh::Reason) {
-            hub.connect("127.0.0.1:2".parse().unwrap());
+            hub.connect(([127, 0, 0, 1], 2));
         }
     }
     let mut net = Sim::new(1);
     (net.looks_max, net.faults.refused) = (1000, 1000);
     let mut reactor = Reactor::with(Restless, net, Config::default()).unwrap();
-    reactor.hub().connect("127.0.0.1:2".parse().unwrap());
+    reactor.hub().connect(([127, 0, 0, 1], 2));
     for _ in 0..2000 {
         reactor.turn().unwrap();
     }

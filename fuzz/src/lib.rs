@@ -3,6 +3,7 @@
 
 pub mod codecs;
 pub mod connection;
+pub mod proxy_header;
 
 /// Bytes read as decisions. When they run out every decision is zero.
 #[derive(Debug)]

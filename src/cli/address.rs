@@ -3,9 +3,11 @@
 use std::{
     fmt, io,
     net::{Ipv6Addr, SocketAddr, ToSocketAddrs},
-    path::PathBuf,
+    path::{Path, PathBuf},
     str::FromStr,
 };
+
+use charkh::UnixAddr;
 
 /// Where the server listens, and where the client connects, if nothing else is said.
 pub(crate) const DEFAULT: &str = "localhost:12345";
@@ -20,6 +22,18 @@ pub(crate) enum Endpoint {
     Udp(Address),
     /// `unix:path`; `unix:@name` has no file (Linux).
     Unix(PathBuf),
+}
+
+impl Endpoint {
+    /// The name, or the address without brackets, of the machine that it is at.
+    pub(crate) fn host(&self) -> Option<&str> {
+        match self {
+            Endpoint::Tcp(address) | Endpoint::Tls(address) | Endpoint::Udp(address) => {
+                Some(&address.host)
+            }
+            Endpoint::Unix(_) => None,
+        }
+    }
 }
 
 impl fmt::Display for Endpoint {
@@ -46,6 +60,16 @@ impl FromStr for Endpoint {
             }
             Some(("unix", path)) => Ok(Self::Unix(path.into())),
             _ => text.parse().map(Self::Tcp),
+        }
+    }
+}
+
+impl Endpoint {
+    /// That of a unix socket, which has a file unless it begins with `@`.
+    pub(crate) fn unix(path: &Path) -> UnixAddr {
+        match path.to_str().and_then(|path| path.strip_prefix('@')) {
+            Some(name) => UnixAddr::abstract_name(name),
+            None => UnixAddr::path(path),
         }
     }
 }

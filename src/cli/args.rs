@@ -1,14 +1,20 @@
 //! The command line. What it says of a limit is short; [`Config`] says more. The defaults are
 //! those of the library.
-use std::{ffi::OsString, path::PathBuf, time::Duration};
+use std::{ffi::OsString, net::SocketAddr, path::PathBuf, time::Duration};
 
-use charkh::{Config, WhenFull, client::Timeouts, net::SocketOptions};
+use charkh::{
+    Config, WhenFull,
+    client::Timeouts,
+    net::SocketOptions,
+    proxy::{AcceptProxy, TrustedProxies, Version},
+};
 use clap::{ArgAction, Parser, Subcommand, ValueEnum};
 use log::LevelFilter;
 
 use super::{
     address,
     load::options::LoadArgs,
+    tls::{ClientTls, ServerTls},
     units::{Count, Maybe, Size, Span, size_within, span_within},
 };
 
@@ -52,18 +58,24 @@ Sizes: 65536, 64KiB, 1M, 100k; k and M are 1000s, Ki and Mi are 1024s.
 Durations: 500ms, 30s, 2m, 1h30m; `off` where a deadline may be missing.
 
 Signals: SIGTERM or Ctrl-C stops in good order, a second one at once; SIGUSR1 prints the totals;
-SIGUSR2 writes the trace, if there is one. SIGHUP does nothing, so a server goes on when its
-terminal is closed.
+SIGUSR2 writes the trace, if there is one; SIGHUP loads the files of TLS again, and changes nothing
+else, so a server goes on when its terminal is closed.
 
 Sockets that a service manager hands over (systemd's LISTEN_FDS) are served with those of ADDRESS;
-if no ADDRESS is given, they alone. It is told when the server is ready and when it stops
-(NOTIFY_SOCKET), and that its loop turns (WATCHDOG_USEC).
+if no ADDRESS is given, they alone. At one that is called `tls` (FileDescriptorName=) TLS is spoken.
+The manager is told when the server is ready, loads again and stops (NOTIFY_SOCKET), and that its
+loop turns (WATCHDOG_USEC).
 
 Examples:
   charkh serve                                   greet, at localhost:12345
   charkh serve --protocol echo 7000              echo, at localhost:7000
   charkh serve --protocol chat 0.0.0.0:7000 --idle 10m --max-per-ip 20
+  charkh serve unix:/run/greet.sock --unix-mode 660
+                                                 for users of this machine, and of one group
   charkh serve --protocol echo --stats 1s        with a line of numbers every second
+  charkh serve --proxy-protocol --proxy-from 10.0.0.0/8 0.0.0.0:7000
+                                                 behind a balancer that names its clients
+  charkh serve tls:7443 --tls-self-signed        the same, encrypted; beside 7000 if that is named too
   charkh serve --trace trace.json                what the loop did last, for ui.perfetto.dev")]
 pub(crate) struct ServeArgs {
     #[arg(value_name = "ADDRESS", help = addresses_help())]
@@ -81,15 +93,20 @@ pub(crate) struct ServeArgs {
     #[command(flatten)]
     deadlines: Deadlines,
     #[command(flatten)]
+    pub(crate) tls: ServerTls,
+    #[command(flatten)]
     sockets: Sockets,
+    #[command(flatten)]
+    proxies: Proxies,
     #[command(flatten)]
     pub(crate) reports: Reports,
 }
 
 fn addresses_help() -> String {
     format!(
-        "Where to listen: host:port, [v6]:port, or a port of localhost; port 0 takes a free one \
-         [default: {}, or the sockets that were handed over]",
+        "Where to listen: host:port, [v6]:port, or a port of localhost, where 0 takes a free one, \
+         each with tls: in front of it if TLS is spoken there; or unix:path, and unix:@name for a \
+         name without a file (Linux) [default: {}, or the sockets that were handed over]",
         address::DEFAULT
     )
 }
@@ -240,6 +257,13 @@ fn keepalive(text: &str) -> Result<Maybe<Span>, String> {
     }
 }
 
+fn unix_mode(text: &str) -> Result<u32, String> {
+    match u32::from_str_radix(text, 8) {
+        Ok(mode @ 0..=0o777) if text.chars().all(|c| c.is_digit(8)) => Ok(mode),
+        _ => Err("it must be octal, from 0 to 777".into()),
+    }
+}
+
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "Sockets")]
 struct Sockets {
@@ -252,6 +276,10 @@ struct Sockets {
     /// Let [::] take IPv6 alone, and not IPv4 too.
     #[arg(long)]
     only_v6: bool,
+    /// Permission bits of the files of unix sockets: who may connect, such as 660 for the owner and
+    /// the group [default: what the umask leaves].
+    #[arg(long, value_name = "OCTAL", value_parser = unix_mode)]
+    unix_mode: Option<u32>,
     /// Let small answers leave at once.
     #[arg(long, value_name = "BOOL", action = ArgAction::Set,
         default_value_t = usual().sockets.nodelay)]
@@ -271,6 +299,23 @@ struct Sockets {
     #[arg(long, value_name = "SIZE|off",
         default_value_t = Maybe(usual().sockets.unsent_max.map(Size)))]
     unsent_max: Maybe<Size>,
+}
+
+#[derive(Debug, clap::Args)]
+#[command(next_help_heading = "Behind a balancer")]
+struct Proxies {
+    /// Let every connection begin with a header of the PROXY protocol, version 1 or 2: the client
+    /// that it names is the one that is served, counted and logged.
+    #[arg(long)]
+    proxy_protocol: bool,
+    /// Whose headers are believed, as networks or addresses: 10.0.0.0/8,fd00::/8,192.0.2.1. Whoever
+    /// comes from elsewhere is refused; whoever comes from there without a header is closed.
+    #[arg(long, value_name = "CIDR[,CIDR]", requires = "proxy_protocol")]
+    proxy_from: Vec<TrustedProxies>,
+    /// Bytes of a header, in version 2; a longer one closes the connection.
+    #[arg(long, value_name = "SIZE", requires = "proxy_protocol",
+        default_value_t = Size(AcceptProxy::HEADER_MAX), value_parser = size_within(232, 65_551))]
+    proxy_header_max: Size,
 }
 
 #[derive(Debug, clap::Args)]
@@ -313,6 +358,23 @@ impl ServeArgs {
         self.limits.max_connections.map(|Count(count)| count)
     }
 
+    /// Those who say who their clients are, and in how many bytes; `None` if nobody is in front.
+    pub(crate) fn proxies(&self) -> Result<Option<(TrustedProxies, usize)>, String> {
+        let Proxies { proxy_protocol, proxy_from, proxy_header_max } = &self.proxies;
+        match (proxy_protocol, proxy_from.is_empty()) {
+            (false, _) => Ok(None),
+            (true, true) => {
+                Err("--proxy-protocol needs --proxy-from: say whose headers are to be \
+                                 believed, as in --proxy-from 10.0.0.0/8"
+                    .into())
+            }
+            (true, false) => {
+                let trusted = proxy_from.iter().cloned().collect();
+                Ok(Some((trusted, proxy_header_max.0)))
+            }
+        }
+    }
+
     /// The limits that were asked for; but `conns_max`, which depends on the system, is the usual.
     pub(crate) fn config(&self) -> Config {
         let Self { limits, turn, buffers, deadlines, sockets, reports, .. } = self;
@@ -352,6 +414,7 @@ impl ServeArgs {
                 backlog: sockets.backlog.0,
                 reuse_port: sockets.reuse_port,
                 only_v6: sockets.only_v6,
+                unix_mode: sockets.unix_mode,
                 nodelay: sockets.no_delay,
                 keepalive: when(sockets.keepalive),
                 recv_buffer: sockets.recv_buffer.map(|Size(size)| size),
@@ -370,28 +433,55 @@ characters are escaped, unless --raw is given. The exit code is 1 if anything we
 Examples:
   charkh send \"Hello Server!\"                       to localhost:12345
   charkh send --to localhost:7000                   talk, line by line; Ctrl-D ends it
-  charkh send --to 7000 --raw < file > copy         through an echo server and back")]
+  charkh send --to 7000 --raw < file > copy         through an echo server and back
+  charkh send --proxy-header v1 --proxy-client 192.0.2.7:5000 \"Hello Server!\"
+                                                    as a balancer would for that client
+  charkh send --to tls:example.org:7443 \"Hello!\"   encrypted, to a server that can prove who it is
+  charkh send --to unix:/run/greet.sock hello       to a server of this machine")]
 pub(crate) struct SendArgs {
     /// What to send; without it, standard input.
     pub(crate) message: Option<OsString>,
-    /// The server: host:port, [v6]:port, or a port of localhost.
+    /// The server: host:port, [v6]:port, a port of localhost, or unix:path; with tls: in front of it
+    /// for TLS.
     #[arg(long, short = 'a', value_name = "ADDRESS", default_value = address::DEFAULT)]
     pub(crate) to: String,
     /// Write exactly the bytes that come, and nothing else.
     #[arg(long)]
     pub(crate) raw: bool,
-    /// How long to wait for a connection.
+    /// How long to wait for a connection, and for the handshake of TLS.
     #[arg(long, value_name = "TIME|off", default_value_t = maybe(Timeouts::default().connect))]
     connect_timeout: Maybe<Span>,
     /// How long the server may be silent once all is sent, or take nothing while there is more.
     #[arg(long, value_name = "TIME|off", default_value_t = maybe(Timeouts::default().silence))]
     timeout: Maybe<Span>,
+    /// Send a header of the PROXY protocol first, in this version: to a server that stands behind a
+    /// balancer.
+    #[arg(long, value_enum, value_name = "v1|v2")]
+    proxy_header: Option<HeaderVersion>,
+    /// Whom the header names, as address:port [default: this end of the connection].
+    #[arg(long, value_name = "CLIENT", requires = "proxy_header")]
+    pub(crate) proxy_client: Option<SocketAddr>,
+    #[command(flatten)]
+    pub(crate) tls: ClientTls,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum HeaderVersion {
+    V1,
+    V2,
 }
 
 impl SendArgs {
     pub(crate) fn timeouts(&self) -> Timeouts {
         let when = |maybe: Maybe<Span>| maybe.0.map(|Span(span)| span);
         Timeouts { connect: when(self.connect_timeout), silence: when(self.timeout) }
+    }
+
+    pub(crate) fn proxy_header(&self) -> Option<Version> {
+        self.proxy_header.map(|version| match version {
+            HeaderVersion::V1 => Version::V1,
+            HeaderVersion::V2 => Version::V2,
+        })
     }
 }
 
@@ -426,7 +516,7 @@ mod tests {
               --timers-per-turn 8 --input-max 9 --output-max 12 --output-high 11 --output-low 10 \
               --memory-max 13 --idle 14s --first-byte 15s --write-stall off --lifetime 16s \
               --connect-timeout off --linger 17s --linger-bytes 18 --grace 19s --slow-turn 20s \
-              --backlog 21 --reuse-port --only-v6 --no-delay false --keepalive 22s \
+              --backlog 21 --reuse-port --only-v6 --unix-mode 600 --no-delay false --keepalive 22s \
               --recv-buffer 23 --send-buffer 24 --unsent-max 25 --trace file --trace-records 26"
                 .split_whitespace()
                 .collect::<Vec<_>>(),

@@ -1,6 +1,10 @@
 //! Sockets that a service manager hands over, as systemd does: LISTEN_FDS says how many there are,
 //! from descriptor 3 on, LISTEN_PID whose they are, LISTEN_FDNAMES what they are called.
-use std::net::TcpListener;
+use std::{fmt, io, net::TcpListener};
+
+use charkh::{Listening, Protocol, Reactor};
+
+use super::address::Endpoint;
 
 #[cfg(unix)]
 pub(crate) use unix::take;
@@ -15,9 +19,54 @@ pub(crate) struct Inherited {
 
 /// One of them. It listens, or the reactor will say that it does not.
 pub(crate) struct Inheritance {
-    pub(crate) socket: TcpListener,
-    /// `socket 1 ("http")`
-    pub(crate) name: String,
+    socket: Socket,
+    pub(crate) name: Name,
+}
+
+/// The how many-th it is, and what the manager calls it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct Name(usize, Option<String>);
+
+/// `socket 1 ("http")`
+impl fmt::Display for Name {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self(number, called) = self;
+        match called {
+            Some(called) => write!(f, "socket {number} ({called:?})"),
+            None => write!(f, "socket {number}"),
+        }
+    }
+}
+
+enum Socket {
+    Tcp(TcpListener),
+    #[cfg(unix)]
+    Unix(std::os::unix::net::UnixListener),
+}
+
+impl Inheritance {
+    /// It is called `tls`, so TLS is spoken there.
+    pub(crate) fn is_secured(&self) -> bool {
+        self.name.1.as_deref() == Some("tls")
+    }
+
+    /// As an address, if TLS is spoken there.
+    pub(crate) fn secured(&self) -> Option<Endpoint> {
+        match &self.socket {
+            Socket::Tcp(socket) if self.is_secured() => {
+                format!("tls:{}", socket.local_addr().ok()?).parse().ok()
+            }
+            _ => None,
+        }
+    }
+
+    pub(crate) fn serve<P: Protocol>(self, reactor: &mut Reactor<P>) -> io::Result<Listening> {
+        match self.socket {
+            Socket::Tcp(socket) => reactor.listen_on(socket),
+            #[cfg(unix)]
+            Socket::Unix(socket) => reactor.listen_on_unix(socket),
+        }
+    }
 }
 
 #[cfg(not(unix))]
@@ -31,7 +80,7 @@ mod unix {
 
     use listenfd::ListenFd;
 
-    use super::{Inheritance, Inherited};
+    use super::{Inheritance, Inherited, Name, Socket};
 
     /// More cannot be named by a reactor.
     const SOCKETS_MAX: usize = 65_000;
@@ -53,10 +102,18 @@ mod unix {
             }
         };
         let mut fds = ListenFd::from_env();
-        let take = |(n, name)| match fds.take_tcp_listener(n) {
-            Ok(Some(socket)) => Ok(Inheritance { socket, name }),
-            Ok(None) => Err(format!("cannot serve inherited {name}: it was not handed over")),
-            Err(e) => Err(format!("cannot serve inherited {name}: {e}")),
+        let take = |(n, name)| {
+            let tcp = fds.take_tcp_listener(n).map(|taken| taken.map(Socket::Tcp));
+            // What is neither is said of the first: it is what most people mean.
+            let taken = tcp.or_else(|e| {
+                let unix = fds.take_unix_listener(n).map(|taken| taken.map(Socket::Unix));
+                unix.map_err(|_| e)
+            });
+            match taken {
+                Ok(Some(socket)) => Ok(Inheritance { socket, name }),
+                Ok(None) => Err(format!("cannot serve inherited {name}: it was not handed over")),
+                Err(e) => Err(format!("cannot serve inherited {name}: {e}")),
+            }
         };
         let sockets = names.into_iter().enumerate().map(take).collect::<Result<_, _>>()?;
         Ok(Inherited { sockets, of_another: None })
@@ -73,7 +130,7 @@ mod unix {
     #[derive(PartialEq, Eq, Debug)]
     enum Whose {
         /// What to call each.
-        Ours(Vec<String>),
+        Ours(Vec<Name>),
         Another(u32),
     }
 
@@ -104,10 +161,7 @@ mod unix {
                     "LISTEN_FDNAMES names {named} sockets, LISTEN_FDS says {count}"
                 ));
             }
-            let name = |n: usize| match names.get(n) {
-                Some(name) => format!("socket {} ({name:?})", n + 1),
-                None => format!("socket {}", n + 1),
-            };
+            let name = |n: usize| Name(n + 1, names.get(n).map(|&name| name.into()));
             Ok(Whose::Ours((0..count).map(name).collect()))
         }
     }
@@ -121,21 +175,19 @@ mod unix {
             Announced { fds: some(fds), pid: some(pid), names: some(names) }.read(42)
         }
 
-        fn ours(names: &[&str]) -> Result<Whose, String> {
-            Ok(Whose::Ours(names.iter().map(|&name| name.into()).collect()))
-        }
-
         #[test]
         fn case_016_what_is_announced_to_this_process_is_ours_by_name_and_number() {
-            assert_eq!(read("-", "-", "-"), ours(&[]));
-            assert_eq!(read("-", "42", "a:b"), ours(&[]));
-            assert_eq!(read("0", "42", "-"), ours(&[]));
-            assert_eq!(read("2", "42", "-"), ours(&["socket 1", "socket 2"]));
-            assert_eq!(read("1", "42", ""), ours(&["socket 1"]));
-            assert_eq!(
-                read("2", "42", "http:\u{1b}[2J"),
-                ours(&["socket 1 (\"http\")", "socket 2 (\"\\u{1b}[2J\")"])
-            );
+            let ours = |fds, names, all: &[&str]| {
+                let Ok(Whose::Ours(found)) = read(fds, "42", names) else { panic!("not ours") };
+                assert_eq!(found.iter().map(Name::to_string).collect::<Vec<_>>(), all);
+            };
+            ours("-", "a:b", &[]);
+            ours("0", "-", &[]);
+            ours("2", "-", &["socket 1", "socket 2"]);
+            ours("1", "", &["socket 1"]);
+            let names = "http:\u{1b}[2J";
+            ours("2", names, &["socket 1 (\"http\")", "socket 2 (\"\\u{1b}[2J\")"]);
+            assert_eq!(read("-", "-", "-"), Ok(Whose::Ours(Vec::new())));
             assert_eq!(read("2", "43", "whatever"), Ok(Whose::Another(43)));
         }
 

@@ -29,16 +29,16 @@ mod tally;
 mod testimony;
 mod worker;
 
-use std::{
-    env, fs,
-    net::{SocketAddr, TcpStream},
-    path::Path,
-    time::Duration,
+use std::{env, fs, path::Path, time::Duration};
+
+use charkh::{
+    Addr,
+    client::{Client, Timeouts},
 };
 
 use super::{
-    address::Address,
-    units::{Count, Size, Span, reason},
+    address::Endpoint,
+    units::{self, Count, Size, Span, reason},
 };
 use machine::Machine;
 use message::Message;
@@ -71,15 +71,18 @@ pub(crate) fn run(args: &LoadArgs) -> Result<u8, String> {
     }
     args.reports.files.try_out()?;
     let text = args.address.as_deref().unwrap_or_default();
-    let address: Address = text.parse()?;
-    let mut addrs = address.resolve()?;
+    let address: Endpoint = text.parse()?;
+    let mut addrs = addrs_of(&address)?;
     if let Some(sources) = &args.shape.source {
         let used = sources.len().min(args.shape.connections.0.into());
         let missing = (0..used).map(|n| sources.get(n)).find(|&source| !machine::is_local(source));
         if let Some(source) = missing {
             return Err(format!("--source: {source} is no address of this machine"));
         }
-        let fits = |addr: &SocketAddr| sources.check(addr.ip());
+        let fits = |addr: &Addr| match addr.ip() {
+            Some(ip) => sources.check(ip),
+            None => Err("--source: nobody comes to a unix socket from an address".into()),
+        };
         if let Some(Err(why)) = addrs.iter().map(fits).reduce(Result::or) {
             return Err(why);
         }
@@ -118,6 +121,14 @@ pub(crate) fn run(args: &LoadArgs) -> Result<u8, String> {
     };
     live.end();
     finish(&results, &args.reports.files)
+}
+
+fn addrs_of(target: &Endpoint) -> Result<Vec<Addr>, String> {
+    match target {
+        Endpoint::Tcp(address) => Ok(address.resolve()?.into_iter().map(Addr::from).collect()),
+        Endpoint::Unix(path) => Ok(vec![Endpoint::unix(path).into()]),
+        _ => Err(format!("cannot load {target}: this is not spoken yet")),
+    }
 }
 
 fn add_up(files: &[impl AsRef<Path>], files_out: &Files) -> Result<u8, String> {
@@ -159,9 +170,11 @@ fn commands() -> Vec<String> {
     vec![env::args().collect::<Vec<_>>().join(" ")]
 }
 
-fn spec(args: &LoadArgs, addrs: &[SocketAddr], address: &Address) -> Result<Spec, String> {
+fn spec(args: &LoadArgs, addrs: &[Addr], address: &Endpoint) -> Result<Spec, String> {
     let shape = &args.shape;
-    let Some(&target) = addrs.first() else { return Err(format!("{address} has no address")) };
+    let Some(target) = addrs.first().cloned() else {
+        return Err(format!("{address} has no address"));
+    };
     let Count(connections) = shape.connections;
     let pace = match (shape.hold, shape.heartbeat, shape.rate) {
         (true, None, _) => Pace::Hold,
@@ -198,7 +211,7 @@ fn spec(args: &LoadArgs, addrs: &[SocketAddr], address: &Address) -> Result<Spec
     })
 }
 
-fn message(messages: &Messages, address: &Address) -> Result<Message, String> {
+fn message(messages: &Messages, address: &Endpoint) -> Result<Message, String> {
     match (&messages.message, &messages.message_file, messages.size, &messages.reply) {
         (Some(text), ..) => Message::text(text).map_err(|why| format!("--message: {why}")),
         (None, Some(path), ..) => {
@@ -208,7 +221,11 @@ fn message(messages: &Messages, address: &Address) -> Result<Message, String> {
         }
         (None, None, Some(Size(size)), _) => Ok(Message::patterns(size)),
         (None, None, None, Reply::Http { .. }) => {
-            Message::fixed(format!("GET / HTTP/1.1\r\nHost: {address}\r\n\r\n").into())
+            let host = match address {
+                Endpoint::Unix(_) => "localhost".into(),
+                _ => address.to_string(),
+            };
+            Message::fixed(format!("GET / HTTP/1.1\r\nHost: {host}\r\n\r\n").into())
         }
         (None, None, None, Reply::Resp) => Message::fixed(b"PING\r\n".into()),
         (None, None, None, _) => Ok(Message::patterns(64)),
@@ -220,7 +237,7 @@ fn wanted(spec: &Spec, args: &LoadArgs) -> Wanted {
     let depth = spec.depth.into();
     Wanted {
         target: spec.target.ip(),
-        target_is_local: machine::is_local(spec.target.ip()),
+        target_is_local: spec.target.ip().is_none_or(machine::is_local),
         connections: spec.connections.into(),
         sources: spec.sources.as_ref().map_or(1, Sources::len),
         threads: spec.threads.into(),
@@ -252,12 +269,22 @@ fn lasts(spec: &Spec, args: &LoadArgs) -> String {
 }
 
 /// The first address of the target that takes a connection.
-fn reach(addrs: &[SocketAddr], spec: &Spec) -> Result<SocketAddr, String> {
+fn reach(addrs: &[Addr], spec: &Spec) -> Result<Addr, String> {
     let mut why = "it has no address".to_string();
-    for &addr in addrs {
-        match TcpStream::connect_timeout(&addr, spec.timeout) {
-            Ok(_) => return Ok(addr),
-            Err(e) => why = reason(&e),
+    let timeouts = Timeouts { connect: Some(spec.timeout), silence: None };
+    for addr in addrs {
+        let reached = match addr {
+            Addr::Ip(addr) => Client::connect(addr, &timeouts).map_err(|e| reason(&e)),
+            #[cfg(unix)]
+            Addr::Unix(addr) => {
+                Client::connect_unix(addr, &timeouts).map_err(|e| units::unix_reason(&e))
+            }
+            #[cfg(not(unix))]
+            Addr::Unix(_) => Err("this system has no unix sockets".into()),
+        };
+        match reached {
+            Ok(_) => return Ok(addr.clone()),
+            Err(e) => why = e,
         }
     }
     Err(why)
@@ -266,7 +293,7 @@ fn reach(addrs: &[SocketAddr], spec: &Spec) -> Result<SocketAddr, String> {
 /// Trials until the edge is known. `None`: the promise is kept at no rate.
 fn find_max(
     spec: &Spec,
-    address: &Address,
+    address: &Endpoint,
     promise: Promise,
     live: &mut Live,
 ) -> Result<Option<Results>, String> {

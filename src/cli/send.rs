@@ -1,26 +1,24 @@
 //! `charkh send`.
 use std::io::{self, Cursor, ErrorKind, IsTerminal, Read, StdoutLock, Write};
 
-use charkh::client::Client;
+use charkh::{
+    client::{Client, Timeouts},
+    proxy::SendProxy,
+};
 
 use super::{
-    address::Address,
+    address::Endpoint,
     args::SendArgs,
     text::Text,
-    units::{Maybe, Span, reason},
+    tls::{self, ServerIs},
+    units::{self, Maybe, Span, reason},
 };
 
 pub(crate) fn run(args: &SendArgs) -> Result<(), String> {
-    let address: Address = args.to.parse()?;
+    let endpoint = args.tls.applied(args.to.parse()?);
+    let server = args.tls.to(&endpoint, false)?;
     let timeouts = args.timeouts();
-    let client = Client::connect(&address.resolve()?[..], &timeouts).map_err(|e| {
-        let limit = Maybe(timeouts.connect.map(Span));
-        match e.kind() {
-            ErrorKind::TimedOut => format!("cannot connect to {address}: no answer for {limit}"),
-            _ => format!("cannot connect to {address}: {}", reason(&e)),
-        }
-    })?;
-
+    let client = connect(args, &endpoint, server.as_ref(), &timeouts)?;
     let mut shown = Shown::new(args);
     let show = |piece: &[u8]| shown.show(piece);
     let result = match &args.message {
@@ -36,14 +34,61 @@ pub(crate) fn run(args: &SendArgs) -> Result<(), String> {
     result.map_err(|e| match e.kind() {
         ErrorKind::TimedOut => {
             let limit = Maybe(timeouts.silence.map(Span));
-            format!("{address} was silent for {limit} (--timeout)")
+            format!("{endpoint} was silent for {limit} (--timeout)")
         }
-        _ => reason(&e),
+        _ => format!("{}{}", reason(&e), tls::explain(&e)),
     })?;
     match args.message.is_some() && !args.raw && !shown.began {
         true => Err("the server closed without an answer".into()),
         false => Ok(()),
     }
+}
+
+/// What a balancer says before its client's first byte, if that was asked for.
+fn send_header(args: &SendArgs, client: &mut Client) -> io::Result<()> {
+    let Some(version) = args.proxy_header() else { return Ok(()) };
+    let named = args.proxy_client.map_or_else(|| client.local_addr(), Ok)?;
+    let header = SendProxy::new(version, named, client.peer_addr()?);
+    client.send_all(header.header())
+}
+
+fn connect(
+    args: &SendArgs,
+    endpoint: &Endpoint,
+    server: Option<&ServerIs>,
+    timeouts: &Timeouts,
+) -> Result<Client, String> {
+    let layer = server.map(ServerIs::layer).transpose()?;
+    let (connected, reason): (_, fn(&io::Error) -> String) = match endpoint {
+        Endpoint::Tcp(address) | Endpoint::Tls(address) => {
+            (Client::connect(&address.resolve()?[..], timeouts), reason)
+        }
+        #[cfg(unix)]
+        Endpoint::Unix(path) => {
+            (Client::connect_unix(&Endpoint::unix(path), timeouts), units::unix_reason)
+        }
+        _ => return Err(format!("cannot connect to {endpoint}: this is not spoken yet")),
+    };
+    let connected = connected.and_then(|mut client| {
+        send_header(args, &mut client)?;
+        match layer {
+            Some(layer) => client.through(layer, timeouts),
+            None => Ok(client),
+        }
+    });
+    connected.map_err(|e| {
+        let limit = Maybe(timeouts.connect.map(Span));
+        match e.kind() {
+            // The system's own error has nothing in it.
+            ErrorKind::TimedOut if e.get_ref().is_none() => {
+                format!("cannot connect to {endpoint}: no answer for {limit}")
+            }
+            ErrorKind::TimedOut => {
+                format!("cannot connect to {endpoint}: no handshake of TLS within {limit}")
+            }
+            _ => format!("cannot connect to {endpoint}: {}{}", reason(&e), tls::explain(&e)),
+        }
+    })
 }
 
 /// Standard input, with errors that say so.

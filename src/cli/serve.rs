@@ -2,8 +2,9 @@
 use std::{env, io};
 
 use charkh::{
-    Listening, Protocol, Reactor,
+    Addr, Listening, Protocol, Reactor,
     net::{Net, Os},
+    proxy::TrustedProxies,
 };
 use log::{LevelFilter, info};
 
@@ -17,8 +18,9 @@ use super::{
     protocols::{Chat, Discard, Echo, Greet},
     report::{self, Report},
     signals::{Signals, Wish},
+    tls::Shown,
     trace::TraceFile,
-    units::{Span, reason},
+    units::{Span, reason, words},
 };
 
 pub(crate) fn run(args: &ServeArgs) -> Result<(), String> {
@@ -39,6 +41,10 @@ fn serve<P: Protocol>(args: &ServeArgs, protocol: P) -> Result<(), String> {
         addresses => addresses,
     };
     let mut config = args.config();
+    let endpoints = addresses.iter().map(|text| text.parse());
+    let endpoints: Vec<Endpoint> = endpoints.collect::<Result<_, String>>()?;
+    let secured = endpoints.iter().cloned().chain(sockets.iter().filter_map(Inheritance::secured));
+    let tls = Shown::at(&secured.collect::<Vec<_>>(), &args.tls)?;
     let own = limits::of_its_own(addresses.len());
     config.conns_max = limits::max_connections(args.max_connections(), config.conns_max, own)?;
     // The log has the first of the other threads.
@@ -54,17 +60,28 @@ fn serve<P: Protocol>(args: &ServeArgs, protocol: P) -> Result<(), String> {
     // Before anybody is told that we listen, so that whoever then stops us stops us well.
     let signals = Signals::watch(&mut net).map_err(cannot_start)?;
     let mut reactor = Reactor::with(protocol, net, config).map_err(|e| in_options(&e))?;
-    let mut listening = listen_on(&mut reactor, sockets)?;
-    listening.extend(listen(&mut reactor, addresses)?);
-    for Listening { addr, .. } in &listening {
-        info!("listening on tcp {addr}");
-        out.line(format!("listening on tcp {addr}"));
+    let layers = Layers { proxies: args.proxies()?, tls: tls.as_ref() };
+    let mut all = listen_on(&mut reactor, sockets, &layers)?;
+    all.extend(listen(&mut reactor, &endpoints, &layers)?);
+    for Listens { kind, addr } in &all {
+        info!("listening on {kind}{addr}");
+        out.line(format!("listening on {kind}{addr}"));
     }
-    manager.ready(&status(&listening));
+    if let Some(tls) = &tls {
+        tls.tell();
+        let fingerprint = tls.fingerprint_of_its_own();
+        fingerprint.into_iter().for_each(|text| out.line(format!("fingerprint sha256 {text}")));
+    }
+    manager.ready(&status(&all));
     let began = reactor.net().now();
     let interval = args.reports.stats.map(|Span(interval)| interval);
     let report = Report::new(interval, began);
-    let result = run_loop(&mut reactor, &signals, &out, report, trace.as_ref(), &mut manager);
+    let reloads = || match &tls {
+        Some(tls) => tls.reload(),
+        None => info!("SIGHUP: there is nothing to load again"),
+    };
+    let result =
+        run_loop(&mut reactor, &signals, &out, report, trace.as_ref(), reloads, &mut manager);
     let stats = reactor.hub().stats();
     info!(
         "stopped after {:.1?}: {} connections, {} messages, {} bytes in, {} bytes out",
@@ -89,6 +106,7 @@ fn run_loop<P: Protocol>(
     out: &Output,
     mut report: Report,
     trace: Option<&TraceFile>,
+    reload: impl Fn(),
     manager: &mut Manager,
 ) -> io::Result<()> {
     while !reactor.is_done() {
@@ -101,7 +119,7 @@ fn run_loop<P: Protocol>(
                 Wish::Stop => reactor.hub().stop(),
                 Wish::Reload => {
                     manager.reloading();
-                    info!("SIGHUP: there is nothing to load again");
+                    reload();
                     manager.reloaded();
                 }
                 Wish::Trace => match trace {
@@ -123,49 +141,103 @@ fn run_loop<P: Protocol>(
     Ok(())
 }
 
+/// Somewhere where clients may come.
+struct Listens {
+    /// `tcp `, `tls `, or nothing if its address says so.
+    kind: &'static str,
+    addr: Addr,
+}
+
+/// For whoever asks the service manager.
+fn status(all: &[Listens]) -> String {
+    let all: Vec<String> =
+        all.iter().map(|Listens { kind, addr }| format!("{kind}{addr}")).collect();
+    format!("listening on {}", all.join(", "))
+}
+
 /// At every socket that was handed over, or nowhere.
 fn listen_on<P: Protocol>(
     reactor: &mut Reactor<P>,
     sockets: Vec<Inheritance>,
-) -> Result<Vec<Listening>, String> {
+    layers: &Layers<'_>,
+) -> Result<Vec<Listens>, String> {
     let mut all = Vec::new();
-    for Inheritance { socket, name } in sockets {
-        let listening = reactor.listen_on(socket);
-        let failed = |e| format!("cannot serve inherited {name}: {}", reason(&e));
-        all.push(listening.map_err(failed)?);
+    for inheritance in sockets {
+        let (name, is_secured) = (inheritance.name.clone(), inheritance.is_secured());
+        let listening = inheritance.serve(reactor);
+        let listening =
+            listening.map_err(|e| format!("cannot serve inherited {name}: {}", words(&e)))?;
         info!("inherited {name}");
+        all.push(layers.put(reactor, listening, is_secured));
     }
     Ok(all)
-}
-
-/// For whoever asks the service manager.
-fn status(listening: &[Listening]) -> String {
-    let addrs: Vec<String> = listening.iter().map(|at| at.addr.to_string()).collect();
-    format!("listening on tcp {}", addrs.join(", "))
 }
 
 /// At every address of everything that was asked for, or nowhere.
 fn listen<P: Protocol>(
     reactor: &mut Reactor<P>,
-    addresses: &[String],
-) -> Result<Vec<Listening>, String> {
-    // All are read before the first is listened at.
+    endpoints: &[Endpoint],
+    layers: &Layers<'_>,
+) -> Result<Vec<Listens>, String> {
+    // All are found before the first is listened at.
     let mut found = Vec::new();
-    for text in addresses {
-        let endpoint: Endpoint = text.parse()?;
-        let addrs = match &endpoint {
-            Endpoint::Tcp(address) => address.resolve()?,
+    for endpoint in endpoints {
+        let addrs = match endpoint {
+            Endpoint::Tcp(address) | Endpoint::Tls(address) => address.resolve()?,
+            Endpoint::Unix(_) => Vec::new(),
             _ => return Err(format!("cannot listen on {endpoint}: this is not served yet")),
         };
         found.push((endpoint, addrs));
     }
     let mut all = Vec::new();
     for (endpoint, addrs) in found {
-        let listening = reactor.listen_all(&addrs[..]);
-        let failed = |e| format!("cannot listen on {endpoint}: {}", reason(&e));
-        all.extend(listening.map_err(failed)?);
+        let listening = match endpoint {
+            Endpoint::Unix(path) => {
+                let listening = reactor.listen_at(Endpoint::unix(path));
+                listening.map(|one| vec![one]).map_err(|e| words(&e))
+            }
+            _ => reactor.listen_all(&addrs[..]).map_err(|e| reason(&e)),
+        };
+        let failed = |why| format!("cannot listen on {endpoint}: {why}");
+        for listening in listening.map_err(failed)? {
+            all.push(layers.put(reactor, listening, matches!(endpoint, Endpoint::Tls(_))));
+        }
     }
     Ok(all)
+}
+
+/// What stands between the wire and the protocol: what a balancer says of its client, then TLS.
+struct Layers<'a> {
+    /// Whom a header of the PROXY protocol is believed, and how long it may be.
+    proxies: Option<(TrustedProxies, usize)>,
+    tls: Option<&'a Shown>,
+}
+
+impl Layers<'_> {
+    /// Neither is for a unix socket.
+    fn put<P: Protocol>(
+        &self,
+        reactor: &mut Reactor<P>,
+        Listening { id, addr }: Listening,
+        is_secured: bool,
+    ) -> Listens {
+        if matches!(addr, Addr::Unix(_)) {
+            return Listens { kind: "", addr };
+        }
+        let tls = self.tls.filter(|_| is_secured).map(Shown::server);
+        match (self.proxies.clone(), tls) {
+            (None, None) => {}
+            (None, Some(tls)) => reactor.layer(id, move |_| tls.layer()),
+            (Some((trusted, header_max)), tls) => reactor.layer(id, move |addr| {
+                let proxy = trusted.accept(addr)?.header_max(header_max);
+                Ok(Box::new(match &tls {
+                    Some(tls) => proxy.then(tls.layer()?),
+                    None => proxy,
+                }))
+            }),
+        }
+        Listens { kind: if is_secured { "tls " } else { "tcp " }, addr }
+    }
 }
 
 /// The library names its limits as fields; here they are options.

@@ -6,7 +6,6 @@
 use std::{
     fs::{self, File, OpenOptions},
     io::{self, BufWriter},
-    net::SocketAddr,
     path::{Path, PathBuf},
     process,
     sync::mpsc::{self, SyncSender, TrySendError},
@@ -14,7 +13,7 @@ use std::{
 };
 
 use charkh::{
-    ConnId, Hub,
+    Addr, ConnId, Hub,
     trace::{Delay, Trace, Who},
 };
 use log::{error, info, warn};
@@ -75,16 +74,16 @@ impl TraceFile {
 /// What a thread needs that has no hub.
 struct Copied {
     trace: Trace,
-    open: Vec<(ConnId, SocketAddr)>,
+    open: Vec<(ConnId, Addr)>,
 }
 
 /// Of those that are open. The recorder knows numbers only.
-fn addresses(hub: &mut Hub) -> Vec<(ConnId, SocketAddr)> {
+fn addresses(hub: &mut Hub) -> Vec<(ConnId, Addr)> {
     let ids: Vec<ConnId> = hub.ids().collect();
     ids.into_iter().filter_map(|id| Some((id, hub.peer(id)?.addr()))).collect()
 }
 
-fn told(delay: &Delay, open: &[(ConnId, SocketAddr)]) -> String {
+fn told(delay: &Delay, open: &[(ConnId, Addr)]) -> String {
     let Delay { who, others, longest, total, sure, .. } = *delay;
     let name = who.to_string();
     let who = match who {
@@ -108,7 +107,7 @@ struct Target {
 }
 
 impl Target {
-    fn write(&self, trace: &Trace, open: &[(ConnId, SocketAddr)]) -> io::Result<()> {
+    fn write(&self, trace: &Trace, open: &[(ConnId, Addr)]) -> io::Result<()> {
         match self.beside() {
             None => {
                 let mut open = File::options();

@@ -123,6 +123,7 @@ pub(crate) fn span_within(
 /// What a system error says, as part of a sentence.
 pub(crate) fn reason(e: &io::Error) -> String {
     match e.kind() {
+        _ if e.get_ref().is_some() => e.to_string(), // it is one already
         io::ErrorKind::ConnectionRefused => "connection refused (is the server running?)".into(),
         io::ErrorKind::ConnectionReset => "connection reset by the server".into(),
         io::ErrorKind::AddrInUse => "address already in use (is another server running?)".into(),
@@ -131,6 +132,18 @@ pub(crate) fn reason(e: &io::Error) -> String {
             "permission denied (ports below 1024 may be the superuser's: take a higher one)".into()
         }
         _ => words(e),
+    }
+}
+
+/// The same of a unix socket.
+#[cfg_attr(not(unix), allow(dead_code))]
+pub(crate) fn unix_reason(e: &io::Error) -> String {
+    match e.kind() {
+        io::ErrorKind::NotFound if e.get_ref().is_none() => {
+            "there is no such socket (is the server running?)".into()
+        }
+        io::ErrorKind::PermissionDenied => words(e),
+        _ => reason(e),
     }
 }
 

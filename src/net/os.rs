@@ -1,7 +1,9 @@
-//! The real world, by way of mio. The only file that names mio, socket2, rustix, nix and the real
-//! clock.
+//! The real world, by way of mio. The only file, with the one below it, that names mio, socket2,
+//! rustix, nix and the real clock.
 #[cfg(all(target_os = "linux", feature = "fine-sleep"))]
 use std::num::NonZeroU64;
+#[cfg(unix)]
+use std::os::fd::OwnedFd;
 use std::{
     fmt, fs,
     io::{self, IoSlice},
@@ -10,6 +12,8 @@ use std::{
     time::Duration,
 };
 
+#[cfg(unix)]
+use mio::net::UnixListener;
 use mio::{
     Events, Interest, Poll,
     net::{TcpListener, TcpStream},
@@ -26,7 +30,12 @@ use rustix::{
 };
 use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
 
+use crate::Addr;
+
 use super::{Event, Net, SocketOptions, Token, Wake};
+
+#[cfg(unix)]
+mod unix;
 
 /// Events taken from the kernel in one [`wait`](Net::wait); the rest come with the next.
 const EVENTS_MAX: usize = 1024;
@@ -81,32 +90,49 @@ impl Os {
     /// [`listen`](Net::listen) at a socket that somebody else has made.
     pub(crate) fn adopt(
         &mut self,
-        socket: std::net::TcpListener,
+        socket: impl Into<Socket>,
         options: &SocketOptions,
         token: Token,
-    ) -> io::Result<(Listener, SocketAddr)> {
-        let socket = Socket::from(socket);
+    ) -> io::Result<(Listener, Addr)> {
+        let socket = socket.into();
         let wrong = |why| Err(io::Error::new(io::ErrorKind::InvalidInput, why));
-        if socket.local_addr()?.as_socket().is_none() || socket.r#type()? != Type::STREAM {
-            return wrong("it is no TCP socket");
+        if socket.r#type()? != Type::STREAM {
+            return wrong("it is no stream of bytes");
         }
         if !listens(&socket)? {
             return wrong("it does not listen");
         }
         socket.set_nonblocking(true)?;
-        set_options(&SockRef::from(&socket), options)?;
-        self.watch_listener(socket, options, token)
+        let addr = socket.local_addr()?;
+        let (door, addr) = match addr.as_socket() {
+            Some(addr) => {
+                set_options(&SockRef::from(&socket), options)?;
+                (Door::Tcp(TcpListener::from_std(socket.into())), addr.into())
+            }
+            // Its file is whoever's who made it.
+            #[cfg(unix)]
+            None if addr.is_unix() => {
+                let socket = UnixListener::from_std(socket.into());
+                (Door::Unix(None, socket), unix::name_of(&addr).into())
+            }
+            None => return wrong("it is neither of TCP nor a unix socket"),
+        };
+        self.watch_door(door, addr, options, token)
     }
 
-    fn watch_listener(
+    fn watch_door(
         &mut self,
-        socket: Socket,
+        mut socket: Door,
+        addr: Addr,
         options: &SocketOptions,
         token: Token,
-    ) -> io::Result<(Listener, SocketAddr)> {
-        let mut socket = TcpListener::from_std(socket.into());
-        self.poll.registry().register(&mut socket, pack(token), Interest::READABLE)?;
-        let addr = socket.local_addr()?;
+    ) -> io::Result<(Listener, Addr)> {
+        let (registry, token) = (self.poll.registry(), pack(token));
+        match &mut socket {
+            Door::Tcp(socket) => registry.register(socket, token, Interest::READABLE)?,
+            #[cfg(unix)]
+            Door::Unix(_, socket) => registry.register(socket, token, Interest::READABLE)?,
+        }
         Ok((Listener { socket, options: options.clone() }, addr))
     }
 
@@ -254,15 +280,20 @@ fn set_options(socket: &SockRef<'_>, options: &SocketOptions) -> io::Result<()> 
     if let Some(idle) = options.keepalive {
         socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(idle))?;
     }
+    set_buffers(socket, options)?;
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    if let Some(size) = options.unsent_max {
+        socket.set_tcp_notsent_lowat(u32::try_from(size).unwrap_or(u32::MAX))?;
+    }
+    Ok(())
+}
+
+fn set_buffers(socket: &SockRef<'_>, options: &SocketOptions) -> io::Result<()> {
     if let Some(size) = options.recv_buffer {
         socket.set_recv_buffer_size(size)?;
     }
     if let Some(size) = options.send_buffer {
         socket.set_send_buffer_size(size)?;
-    }
-    #[cfg(any(target_os = "linux", target_os = "android"))]
-    if let Some(size) = options.unsent_max {
-        socket.set_tcp_notsent_lowat(u32::try_from(size).unwrap_or(u32::MAX))?;
     }
     Ok(())
 }
@@ -289,6 +320,37 @@ fn listens(socket: &Socket) -> io::Result<bool> {
 #[cfg(not(any(target_os = "android", target_os = "freebsd", target_os = "linux")))]
 fn listens(_: &Socket) -> io::Result<bool> {
     Ok(true)
+}
+
+/// A socket that listens and is known to nobody yet.
+fn listen_tcp(addr: SocketAddr, options: &SocketOptions) -> io::Result<TcpListener> {
+    let socket = Socket::new(Domain::for_address(addr), Type::STREAM, Some(Protocol::TCP))?;
+    socket.set_nonblocking(true)?;
+    set_options(&SockRef::from(&socket), options)?;
+    // On Windows this would let another program take the port away.
+    socket.set_reuse_address(cfg!(unix))?;
+    if options.reuse_port {
+        set_reuse_port(&socket)?;
+    }
+    if addr.is_ipv6() {
+        socket.set_only_v6(options.only_v6)?;
+    }
+    socket.bind(&addr.into())?;
+    socket.listen(i32::try_from(options.backlog).unwrap_or(i32::MAX))?;
+    Ok(TcpListener::from_std(socket.into()))
+}
+
+fn connect_tcp(
+    addr: SocketAddr,
+    source: Option<IpAddr>,
+    options: &SocketOptions,
+) -> io::Result<TcpStream> {
+    let stream = match source {
+        None => TcpStream::connect(addr)?,
+        Some(source) => connect_from(addr, source)?,
+    };
+    set_options(&SockRef::from(&stream), options)?;
+    Ok(stream)
 }
 
 /// What mio's `connect` does, which knows no source.
@@ -362,8 +424,23 @@ fn send_vectored(stream: &mut TcpStream, bytes: &[IoSlice<'_>]) -> io::Result<us
     io::Write::write_vectored(stream, bytes)
 }
 
+#[cfg(unix)]
+#[inline(never)]
+fn accept_unix(socket: &UnixListener, options: &SocketOptions) -> io::Result<(TcpStream, Addr)> {
+    let (stream, addr) = unix::accept(socket)?;
+    set_buffers(&SockRef::from(&stream), options)?;
+    Ok((stream.into(), addr.into()))
+}
+
+#[cfg(not(unix))]
+fn no_unix_sockets() -> io::Error {
+    io::Error::new(io::ErrorKind::Unsupported, "unix sockets are not for this system")
+}
+
 impl Net for Os {
     type Listener = Listener;
+    // Of a unix socket too: what is asked of a stream here (send, receive, end, register) is the
+    // same call for both, and one type is four bytes for each connection less than two.
     type Stream = TcpStream;
 
     // epoll and kqueue tell of every change; mio's Windows must hear `WouldBlock` first.
@@ -403,54 +480,80 @@ impl Net for Os {
 
     fn listen(
         &mut self,
-        addr: SocketAddr,
+        addr: &Addr,
         options: &SocketOptions,
         token: Token,
-    ) -> io::Result<(Listener, SocketAddr)> {
-        let socket = Socket::new(Domain::for_address(addr), Type::STREAM, Some(Protocol::TCP))?;
-        socket.set_nonblocking(true)?;
-        set_options(&SockRef::from(&socket), options)?;
-        // On Windows this would let another program take the port away.
-        socket.set_reuse_address(cfg!(unix))?;
-        if options.reuse_port {
-            set_reuse_port(&socket)?;
-        }
-        if addr.is_ipv6() {
-            socket.set_only_v6(options.only_v6)?;
-        }
-        socket.bind(&addr.into())?;
-        socket.listen(i32::try_from(options.backlog).unwrap_or(i32::MAX))?;
-        self.watch_listener(socket, options, token)
+    ) -> io::Result<(Listener, Addr)> {
+        let (socket, addr) = match addr {
+            Addr::Ip(addr) => {
+                let socket = listen_tcp(*addr, options)?;
+                let addr = socket.local_addr()?.into();
+                (Door::Tcp(socket), addr)
+            }
+            #[cfg(unix)]
+            Addr::Unix(addr) => {
+                let (socket, file) = unix::listen(addr, options)?;
+                (Door::Unix(file, UnixListener::from_std(socket.into())), addr.clone().into())
+            }
+            #[cfg(not(unix))]
+            Addr::Unix(_) => return Err(no_unix_sockets()),
+        };
+        self.watch_door(socket, addr, options, token)
     }
 
-    fn accept(&mut self, listener: &mut Listener) -> io::Result<(TcpStream, SocketAddr)> {
-        let (stream, addr) = listener.socket.accept()?;
-        // Linux' accepted sockets have their listener's options: no call is needed.
-        if !cfg!(target_os = "linux") {
-            set_options(&SockRef::from(&stream), &listener.options)?;
+    fn retire(&mut self, listener: &mut Listener) {
+        match &mut listener.socket {
+            Door::Tcp(_) => {}
+            #[cfg(unix)]
+            Door::Unix(file, _) => *file = None,
         }
-        Ok((stream, addr))
+    }
+
+    #[inline]
+    fn accept(&mut self, listener: &mut Listener) -> io::Result<(TcpStream, Addr)> {
+        let Listener { socket, options } = listener;
+        match socket {
+            Door::Tcp(socket) => {
+                let (stream, addr) = socket.accept()?;
+                // Linux' accepted sockets have their listener's options: no call is needed.
+                if !cfg!(target_os = "linux") {
+                    set_options(&SockRef::from(&stream), options)?;
+                }
+                Ok((stream, addr.into()))
+            }
+            #[cfg(unix)]
+            Door::Unix(_, socket) => accept_unix(socket, options),
+        }
     }
 
     fn refuse(&mut self, listener: &mut Listener) -> io::Result<()> {
         drop(self.spare.take());
-        let accepted = listener.socket.accept().map(drop);
+        let accepted = match &listener.socket {
+            Door::Tcp(socket) => socket.accept().map(drop),
+            #[cfg(unix)]
+            Door::Unix(_, socket) => socket.accept().map(drop),
+        };
         self.spare = open_spare();
         accepted
     }
 
     fn connect(
         &mut self,
-        addr: SocketAddr,
+        addr: &Addr,
         source: Option<IpAddr>,
         options: &SocketOptions,
     ) -> io::Result<TcpStream> {
-        let stream = match source {
-            None => TcpStream::connect(addr)?,
-            Some(source) => connect_from(addr, source)?,
-        };
-        set_options(&SockRef::from(&stream), options)?;
-        Ok(stream)
+        match addr {
+            Addr::Ip(addr) => connect_tcp(*addr, source, options),
+            #[cfg(unix)]
+            Addr::Unix(addr) => {
+                let socket = unix::connect(addr)?;
+                set_buffers(&SockRef::from(&socket), options)?;
+                Ok(OwnedFd::from(socket).into())
+            }
+            #[cfg(not(unix))]
+            Addr::Unix(_) => Err(no_unix_sockets()),
+        }
     }
 
     fn watch(&mut self, stream: &mut TcpStream, token: Token) -> io::Result<()> {
@@ -460,7 +563,8 @@ impl Net for Os {
     fn connected(&mut self, stream: &mut TcpStream) -> io::Result<()> {
         // A socket that is writable may have failed, or not be decided yet.
         self.take_error(stream)?;
-        stream.peer_addr().map(drop)
+        // Not what std has for it: that wants an address of the internet.
+        SockRef::from(&*stream).peer_addr().map(drop)
     }
 
     fn take_error(&mut self, stream: &mut TcpStream) -> io::Result<()> {
@@ -470,6 +574,11 @@ impl Net for Os {
     #[inline]
     fn read(&mut self, stream: &mut TcpStream, into: &mut [u8]) -> io::Result<usize> {
         recv(stream, into)
+    }
+
+    #[cfg(target_os = "linux")]
+    fn read_unix(&mut self, stream: &mut TcpStream, into: &mut [u8]) -> io::Result<(usize, bool)> {
+        unix::recv(stream, into)
     }
 
     #[inline]
@@ -493,6 +602,14 @@ impl Net for Os {
 /// A listening socket, with what connections accepted from it should be like.
 #[derive(Debug)]
 pub struct Listener {
-    socket: TcpListener,
+    socket: Door,
     options: SocketOptions,
+}
+
+#[derive(Debug)]
+enum Door {
+    Tcp(TcpListener),
+    /// The file is first, to be dropped first.
+    #[cfg(unix)]
+    Unix(Option<unix::SocketFile>, UnixListener),
 }

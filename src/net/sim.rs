@@ -78,13 +78,15 @@ use std::{
     collections::VecDeque,
     io::{self, ErrorKind, IoSlice},
     mem,
-    net::{IpAddr, Ipv4Addr, SocketAddr},
+    net::{IpAddr, Ipv4Addr},
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering},
     },
     time::Duration,
 };
+
+use crate::Addr;
 
 use super::{Event, Net, SocketOptions, Token, Wake};
 
@@ -161,7 +163,6 @@ pub struct Sim {
 #[derive(Debug)]
 struct Backlog {
     token: Token,
-    addr: SocketAddr,
     waiting: VecDeque<usize>,
     edge: bool,
     open: Arc<AtomicBool>,
@@ -201,7 +202,7 @@ impl Drop for SimStream {
 /// One connection, seen from above.
 #[derive(Debug, Default)]
 struct Pipe {
-    addr: Option<SocketAddr>,
+    addr: Option<Addr>,
     source: Option<IpAddr>,
     token: Option<Token>,
     state: Arc<AtomicU8>,
@@ -323,12 +324,12 @@ impl Sim {
     /// A client connects to the listener of that index.
     pub fn client_of(&mut self, listener: usize) -> ClientId {
         let port = 10_000 + (self.pipes.len() % 50_000) as u16;
-        self.client_from(SocketAddr::from((Ipv4Addr::LOCALHOST, port)), listener)
+        self.client_from((Ipv4Addr::LOCALHOST, port), listener)
     }
 
     /// A client with this address connects to the listener of that index.
-    pub fn client_from(&mut self, addr: SocketAddr, listener: usize) -> ClientId {
-        let pipe = self.add_pipe(addr, None);
+    pub fn client_from(&mut self, addr: impl Into<Addr>, listener: usize) -> ClientId {
+        let pipe = self.add_pipe(addr.into(), None);
         let backlog = self.listeners.get_mut(listener);
         match backlog.filter(|backlog| backlog.open.load(Ordering::Relaxed)) {
             Some(backlog) => {
@@ -347,8 +348,8 @@ impl Sim {
     }
 
     /// The client's own address, or the one that was dialed.
-    pub fn addr(&self, client: ClientId) -> Option<SocketAddr> {
-        self.pipes[client.0].addr
+    pub fn addr(&self, client: ClientId) -> Option<Addr> {
+        self.pipes[client.0].addr.clone()
     }
 
     /// Where an outbound connection was to come from, if [`Hub::connect_from`] said so.
@@ -519,7 +520,7 @@ impl Sim {
 
 /// What the world does by itself.
 impl Sim {
-    fn add_pipe(&mut self, addr: SocketAddr, dial: Option<Dial>) -> usize {
+    fn add_pipe(&mut self, addr: Addr, dial: Option<Dial>) -> usize {
         let pipe = self.pipes.len();
         self.pipes.push(Pipe { addr: Some(addr), dial, window: 1 << 20, ..Pipe::default() });
         self.live.push(pipe);
@@ -894,20 +895,20 @@ impl Net for Sim {
 
     fn listen(
         &mut self,
-        addr: SocketAddr,
+        addr: &Addr,
         _: &SocketOptions,
         token: Token,
-    ) -> io::Result<(SimListener, SocketAddr)> {
+    ) -> io::Result<(SimListener, Addr)> {
         let open = Arc::new(AtomicBool::new(true));
         let index = self.listeners.len();
         let waiting = VecDeque::new();
-        self.listeners.push(Backlog { token, addr, waiting, edge: false, open: open.clone() });
-        Ok((SimListener { index, open }, self.listeners[index].addr))
+        self.listeners.push(Backlog { token, waiting, edge: false, open: open.clone() });
+        Ok((SimListener { index, open }, addr.clone()))
     }
 
-    fn accept(&mut self, listener: &mut SimListener) -> io::Result<(SimStream, SocketAddr)> {
+    fn accept(&mut self, listener: &mut SimListener) -> io::Result<(SimStream, Addr)> {
         let pipe = self.try_accept(listener.index)?;
-        let addr = self.pipes[pipe].addr.ok_or(ErrorKind::NotConnected)?;
+        let addr = self.pipes[pipe].addr.clone().ok_or(ErrorKind::NotConnected)?;
         Ok((self.open_stream(pipe), addr))
     }
 
@@ -920,17 +921,18 @@ impl Net for Sim {
 
     fn connect(
         &mut self,
-        addr: SocketAddr,
+        addr: &Addr,
         source: Option<IpAddr>,
         _: &SocketOptions,
     ) -> io::Result<SimStream> {
         if self.is_short() {
             return Err(self.shortage(SHORTAGES));
         }
-        if source.is_some_and(|source| source.is_ipv4() != addr.is_ipv4()) {
+        if source.is_some_and(|source| addr.ip().is_none_or(|ip| source.is_ipv4() != ip.is_ipv4()))
+        {
             return Err(ErrorKind::InvalidInput.into());
         }
-        let pipe = self.add_pipe(addr, Some(Dial::Pending));
+        let pipe = self.add_pipe(addr.clone(), Some(Dial::Pending));
         self.pipes[pipe].source = source;
         Ok(self.open_stream(pipe))
     }

@@ -1,8 +1,12 @@
 //! Sockets that somebody else has made, and a service manager that wants to hear of us.
 use std::{
     env, fs,
+    io::{Read, Write},
     net::{SocketAddr, TcpListener, TcpStream, UdpSocket},
-    os::{fd::OwnedFd, unix::net::UnixDatagram},
+    os::{
+        fd::OwnedFd,
+        unix::net::{UnixDatagram, UnixListener, UnixStream},
+    },
     path::PathBuf,
     process::{Command, Stdio},
     time::Duration,
@@ -29,7 +33,7 @@ fn case_016_an_inherited_socket_is_served_and_nothing_else_is() {
     let addr = listener.local_addr().unwrap();
     // It came before there was a server.
     let mut early = connect(addr);
-    let server = Server::of(heir(&listener, "--protocol echo"));
+    let server = Server::of(heir(of(&listener), "", "--protocol echo"));
     echo(&mut early, b"hello");
     server.check_echo();
     assert_eq!(listening(&server), [addr]);
@@ -44,7 +48,7 @@ fn case_016_an_inherited_socket_is_served_and_nothing_else_is() {
     assert!(log.iter().any(|line| line.contains("inherited socket 1")), "{log:#?}");
     // Its maker has it still.
     let mut late = connect(addr);
-    let server = Server::of(heir(&listener, "--protocol echo"));
+    let server = Server::of(heir(of(&listener), "", "--protocol echo"));
     echo(&mut late, b"hello again");
     drop(late);
     server.stop();
@@ -53,7 +57,7 @@ fn case_016_an_inherited_socket_is_served_and_nothing_else_is() {
 #[test]
 fn case_016_where_addresses_are_given_both_are_served() {
     let listener = listener();
-    let server = Server::of(heir(&listener, "127.0.0.1:0 --protocol echo"));
+    let server = Server::of(heir(of(&listener), "", "127.0.0.1:0 --protocol echo"));
     let all = until("two addresses are told", || {
         let all = listening(&server);
         (all.len() == 2).then_some(all)
@@ -61,6 +65,11 @@ fn case_016_where_addresses_are_given_both_are_served() {
     assert_eq!(all[0], listener.local_addr().unwrap());
     all.iter().for_each(|&addr| echo(&mut connect(addr), b"hello"));
     server.stop();
+}
+
+/// For a server; the test has its own.
+fn of(listener: &TcpListener) -> OwnedFd {
+    listener.try_clone().unwrap().into()
 }
 
 /// It ends with one sentence that has these parts.
@@ -115,12 +124,67 @@ fn case_016_what_is_another_process_s_is_left_alone() {
         "exec 3<&0 0</dev/null; export LISTEN_FDS=1 LISTEN_PID=1; exec \"$0\" serve \"$@\"";
     let mut command = Command::new("sh");
     command.args(["-c", script, BINARY, "127.0.0.1:0", "--protocol", "echo"]);
-    let socket: OwnedFd = listener.try_clone().unwrap().into();
-    let server = Server::of(Running::given(command.env_remove("RUST_LOG"), Stdio::from(socket)));
+    command.env_remove("RUST_LOG");
+    let server = Server::of(Running::given(&mut command, Stdio::from(of(&listener))));
     server.log().find("are for process 1: they are left alone");
     server.check_echo();
     assert_eq!(listening(&server).len(), 1);
     assert_ne!(server.addr, listener.local_addr().unwrap());
+    server.stop();
+}
+
+#[test]
+fn an_inherited_unix_socket_is_served_and_its_file_is_not_ours() {
+    let path = env::temp_dir().join(format!("charkh-handed-over-{}", std::process::id()));
+    let _ = fs::remove_file(&path);
+    let listener = UnixListener::bind(&path).unwrap();
+    let server = heir(listener.into(), "", "--protocol echo");
+    server.stdout.find(&format!("listening on unix:{}", path.display()));
+    let mut client = UnixStream::connect(&path).unwrap();
+    client.write_all(b"hello").unwrap();
+    let mut answer = [0; 5];
+    client.read_exact(&mut answer).unwrap();
+    assert_eq!(&answer, b"hello");
+    drop(client);
+    server.signal("TERM");
+    let mut server = server;
+    assert_eq!(server.exit_code(), 0);
+    assert!(path.exists());
+    fs::remove_file(&path).unwrap();
+}
+
+#[test]
+fn what_is_called_tls_speaks_tls_and_wants_a_certificate() {
+    let listener = listener();
+    let addr = listener.local_addr().unwrap();
+    let socket = || of(&listener);
+    let server = heir(socket(), "LISTEN_FDNAMES=tls", "--protocol echo --tls-self-signed");
+    assert_eq!(server.stdout.find("listening on"), format!("listening on tls {addr}"));
+    let fingerprint = server.stdout.find("fingerprint sha256 ");
+    assert!(fingerprint.len() > 90, "{fingerprint}");
+    let said =
+        charkh(&["send", "--tls", "--insecure", "--raw", "--to", &addr.to_string(), "hello"]);
+    assert_eq!((said.code, said.stdout.as_slice()), (0, &b"hello"[..]), "{said:?}");
+    drop(server);
+    let mut server = heir(socket(), "LISTEN_FDNAMES=tls", "--protocol echo");
+    assert_eq!(server.exit_code(), 1);
+    let says = server.stderr.to_end();
+    assert!(says.len() == 1 && says[0].contains("without a certificate"), "{says:?}");
+}
+
+/// A header of the PROXY protocol is wanted of those who come by it, as everywhere.
+#[test]
+fn case_116_an_inherited_socket_is_behind_the_balancer_too() {
+    let listener = listener();
+    let options = "--protocol echo --proxy-protocol --proxy-from 127.0.0.0/8";
+    let server = Server::of(heir(listener.into(), "", options));
+    let mut client = server.connect();
+    client.write_all(b"PROXY TCP4 192.0.2.1 192.0.2.2 1 2\r\nhello").unwrap();
+    assert_eq!(crate::support::read(&mut client, 5), b"hello");
+    let mut rude = server.connect();
+    rude.write_all(b"hello, I am nobody's client\r\n").unwrap();
+    assert!(!matches!(rude.read(&mut [0; 9]), Ok(1..)), "it was answered");
+    drop((client, rude));
     server.stop();
 }
 
@@ -289,7 +353,7 @@ mod units {
         let command: Vec<&str> = value(&service, "ExecStart").split(' ').collect();
         assert_eq!(command[..2], ["/usr/local/bin/charkh", "serve"]);
         let (listener, options) = (listener(), command[2..].join(" "));
-        let server = Server::of(heir(&listener, &options));
+        let server = Server::of(heir(of(&listener), "", &options));
         assert_eq!(listening(&server), [listener.local_addr().unwrap()]);
         server.check_echo();
         server.stop();

@@ -20,6 +20,8 @@ mod load_faults;
 mod many;
 #[cfg(target_os = "linux")]
 mod memory;
+#[cfg(target_os = "linux")]
+mod proxy;
 mod resets;
 mod send;
 #[cfg(unix)]

@@ -5,6 +5,7 @@ use std::{
     env, fmt,
     io::{ErrorKind, Read, Write},
     net::{SocketAddr, TcpListener, TcpStream},
+    os::fd::OwnedFd,
     process::{Command, Stdio},
     sync::{
         Arc,
@@ -37,12 +38,14 @@ pub(crate) fn listener() -> TcpListener {
     socket.into()
 }
 
-/// A server that inherits it: a shell makes descriptor 3 of its standard input, and becomes it.
-pub(crate) fn heir(listener: &TcpListener, options: &str) -> Running {
-    let script = "exec 3<&0 0</dev/null; export LISTEN_FDS=1 LISTEN_PID=$$; exec \"$0\" \"$@\"";
+/// A server that inherits a socket, with these variables besides: a shell makes descriptor 3 of its
+/// standard input, and becomes the server.
+pub(crate) fn heir(socket: OwnedFd, variables: &str, options: &str) -> Running {
+    let script = format!(
+        "exec 3<&0 0</dev/null; export LISTEN_FDS=1 LISTEN_PID=$$ {variables}; exec \"$0\" \"$@\""
+    );
     let mut command = Command::new("sh");
-    command.args(["-c", script, BINARY, "serve"]).args(options.split_whitespace());
-    let socket: std::os::fd::OwnedFd = listener.try_clone().unwrap().into();
+    command.args(["-c", &script, BINARY, "serve"]).args(options.split_whitespace());
     Running::given(command.env_remove("RUST_LOG"), Stdio::from(socket))
 }
 
@@ -180,7 +183,10 @@ fn case_086_who_inherits_the_socket_loses_nobody() {
     for next_comes_first in [true, false] {
         let listener = listener();
         let addr = listener.local_addr().unwrap();
-        let next = || Server::of(heir(&listener, "--protocol echo --grace 1h"));
+        let next = || {
+            let socket = listener.try_clone().unwrap().into();
+            Server::of(heir(socket, "", "--protocol echo --grace 1h"))
+        };
         let counts = takeovers(addr, next_comes_first, next);
         assert_eq!(counts.lost(), 0, "{counts}");
     }

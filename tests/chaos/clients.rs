@@ -143,7 +143,8 @@ impl Clients {
     fn meet(&mut self, reactor: &mut World) -> bool {
         let mut met = false;
         while let Some(id) = reactor.net().dialed() {
-            let addr = reactor.net().addr(id).expect("nobody was dialed");
+            let addr = reactor.net().addr(id).and_then(|addr| addr.socket_addr());
+            let addr = addr.expect("nobody was dialed");
             let layered = reactor.protocol().accounts[&addr].layered;
             self.add(reactor, id, addr, layered);
             met = true;

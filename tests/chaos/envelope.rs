@@ -51,7 +51,7 @@ impl Envelope {
 }
 
 impl Layer for Envelope {
-    fn receive(&mut self, wire: &[u8], plain: &mut Vec<u8>, answer: &mut Vec<u8>) -> Result {
+    fn receive(&mut self, wire: &mut [u8], plain: &mut Vec<u8>, answer: &mut Vec<u8>) -> Result {
         assert!(!wire.is_empty(), "called for nothing");
         self.heard += 1;
         if self.heard.is_multiple_of(3) && !self.finished {

@@ -24,6 +24,10 @@ pub fn byte_of(client: SocketAddr, place: usize) -> u8 {
     ((place * 31 + usize::from(client.port()) * 7) % 251) as u8
 }
 
+fn addr_of(peer: &Peer) -> SocketAddr {
+    peer.addr().socket_addr().expect("a client of another kind")
+}
+
 pub struct Server {
     pub dice: Dice,
     /// How wild, in thousandths.
@@ -195,7 +199,7 @@ impl Server {
         let id = peer.id();
         assert!(peer.to(id).is_some(), "called for one that is over");
         let (turn, unsent, max) = (self.turn, peer.unsent(), self.config.output_max);
-        let account = self.account(peer.addr());
+        let account = self.account(addr_of(peer));
         // On the wire an envelope doubles it.
         assert!(unsent <= max || account.layered && unsent <= 2 * max, "output_max");
         assert_eq!(account.id, id, "called by another's name");
@@ -221,7 +225,7 @@ impl Server {
         let before = Sending::to(peer);
         let sent = send(peer);
         let is_alive = peer.to(id).is_some();
-        let account = self.account(peer.addr());
+        let account = self.account(addr_of(peer));
         if sent {
             account.promised.extend(bytes);
         }
@@ -250,7 +254,7 @@ impl Server {
             _ => {
                 let id = peer.id();
                 if peer.to(id).is_some() {
-                    self.account(peer.addr()).doomed.get_or_insert(FAULT);
+                    self.account(addr_of(peer)).doomed.get_or_insert(FAULT);
                 }
                 return Err("because".into());
             }
@@ -265,7 +269,7 @@ impl Server {
         let what = self.dice.below(14);
         let turn = self.turn;
         let [late, too_late] = [ms, ms * 10].map(|wait| self.late_after(now, wait));
-        let account = self.account(peer.addr());
+        let account = self.account(addr_of(peer));
         account.changed = turn;
         match what {
             0 => {
@@ -424,7 +428,7 @@ impl Protocol for Server {
 
     fn open(&mut self, peer: &mut Peer) {
         self.opened += 1;
-        let (id, addr) = (peer.id(), peer.addr());
+        let (id, addr) = (peer.id(), addr_of(peer));
         assert!(self.alive.insert(id), "opened twice");
         assert_eq!(self.dialing.remove(&id), peer.listener().is_none());
         if let Some(listener) = peer.listener() {
@@ -449,7 +453,7 @@ impl Protocol for Server {
 
     fn data(&mut self, peer: &mut Peer, (): &mut (), input: &mut Input) -> Result {
         self.enter(peer);
-        let (now, addr) = (peer.now(), peer.addr());
+        let (now, addr) = (peer.now(), addr_of(peer));
         assert!(!input.is_empty(), "called for nothing");
         let account = self.account(addr);
         assert!(!account.paused, "offered while paused");
@@ -489,7 +493,7 @@ impl Protocol for Server {
 
     fn eof(&mut self, peer: &mut Peer, (): &mut (), rest: &mut Input) -> Result {
         self.enter(peer);
-        let (now, addr) = (peer.now(), peer.addr());
+        let (now, addr) = (peer.now(), addr_of(peer));
         let account = self.account(addr);
         assert_eq!(account.whole, None, "two ends");
         let whole_frame = self.manner == 1 && rest.len() >= 5;
@@ -517,7 +521,7 @@ impl Protocol for Server {
     fn drained(&mut self, peer: &mut Peer, (): &mut ()) -> Result {
         self.enter(peer);
         assert!(!peer.is_full(), "drained, and full");
-        let account = self.account(peer.addr());
+        let account = self.account(addr_of(peer));
         assert!(std::mem::take(&mut account.full) || account.layered, "drained, and was not full");
         // It may have stopped taking input because it was full.
         account.owed = Some(0);
@@ -527,7 +531,7 @@ impl Protocol for Server {
     fn timer(&mut self, peer: &mut Peer, (): &mut ()) -> Result {
         self.enter(peer);
         let now = peer.now();
-        let account = self.account(peer.addr());
+        let account = self.account(addr_of(peer));
         let wake_at = account.wake_at.take().expect("woken without having asked");
         assert!(now >= wake_at, "woken early");
         account.wake_by = None;
@@ -543,10 +547,10 @@ impl Protocol for Server {
 
     fn stopping(&mut self, peer: &mut Peer, (): &mut ()) -> Result {
         self.enter(peer);
-        assert!(!std::mem::replace(&mut self.account(peer.addr()).told, true), "told twice");
+        assert!(!std::mem::replace(&mut self.account(addr_of(peer)).told, true), "told twice");
         if !self.dice.strikes(self.violence) {
             let now = peer.now();
-            self.account(peer.addr()).close(now);
+            self.account(addr_of(peer)).close(now);
             peer.close();
         }
         Ok(())
@@ -585,20 +589,20 @@ impl Server {
                 self.say(peer, bytes, shared);
             }
             1 => {
-                self.account(peer.addr()).broke_off = false;
+                self.account(addr_of(peer)).broke_off = false;
                 let mut frames = 0;
                 while let Some(frame) = input.frame(&mut Five)? {
                     frames += 1;
                     self.say(peer, frame, false);
                     if self.dice.one_in(20) {
                         // The rest waits for more bytes, or for the end.
-                        self.account(peer.addr()).broke_off = true;
+                        self.account(addr_of(peer)).broke_off = true;
                         break;
                     }
                 }
                 let cut = frames == self.config.frames_max && input.len() >= 5;
-                if cut && !self.account(peer.addr()).broke_off {
-                    self.account(peer.addr()).owed = Some(0); // the rest, in its next turn
+                if cut && !self.account(addr_of(peer)).broke_off {
+                    self.account(addr_of(peer)).owed = Some(0); // the rest, in its next turn
                 }
                 assert!(frames <= self.config.frames_max, "frames_max");
             }

@@ -7,7 +7,10 @@ use std::{
     time::Duration,
 };
 
-use charkh::net::{Event, Net, Sim, SocketOptions, Token, Wake};
+use charkh::{
+    Addr,
+    net::{Event, Net, Sim, SocketOptions, Token, Wake},
+};
 
 pub struct Bent {
     pub sim: Sim,
@@ -53,18 +56,18 @@ impl Net for Bent {
 
     fn listen(
         &mut self,
-        addr: SocketAddr,
+        addr: &Addr,
         options: &SocketOptions,
         token: Token,
-    ) -> io::Result<(Self::Listener, SocketAddr)> {
+    ) -> io::Result<(Self::Listener, Addr)> {
         self.fails("listen")?;
         self.sim.listen(addr, options, token)
     }
 
-    fn accept(&mut self, listener: &mut Self::Listener) -> io::Result<(Self::Stream, SocketAddr)> {
+    fn accept(&mut self, listener: &mut Self::Listener) -> io::Result<(Self::Stream, Addr)> {
         self.fails("accept")?;
         let (stream, addr) = self.sim.accept(listener)?;
-        Ok((stream, self.origins.pop_front().unwrap_or(addr)))
+        Ok((stream, self.origins.pop_front().map_or(addr, Addr::from)))
     }
 
     fn refuse(&mut self, listener: &mut Self::Listener) -> io::Result<()> {
@@ -74,7 +77,7 @@ impl Net for Bent {
 
     fn connect(
         &mut self,
-        addr: SocketAddr,
+        addr: &Addr,
         source: Option<IpAddr>,
         options: &SocketOptions,
     ) -> io::Result<Self::Stream> {

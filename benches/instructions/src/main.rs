@@ -80,7 +80,8 @@ impl<P: Protocol> World<P> {
         // Under callgrind every turn is slow, and to say so would count.
         let config = Config { slow_turn: Duration::MAX, ..Config::default() };
         let mut reactor = Reactor::with_config(protocol, config)?;
-        let addr = reactor.listen("127.0.0.1:0")?.addr;
+        let addr = reactor.listen("127.0.0.1:0")?.addr.socket_addr();
+        let addr = addr.ok_or(io::ErrorKind::AddrNotAvailable)?;
         let mut world = Self { reactor, addr, clients: Vec::new(), turn: Reactor::turn };
         world.connect(clients)?;
         world.turns(clients as u64, |stats| stats.accepted)?;

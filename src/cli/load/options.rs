@@ -33,7 +33,7 @@ Examples:
 pub(crate) struct LoadArgs {
     #[command(subcommand)]
     pub(crate) merge: Option<Merge>,
-    /// The target: host:port, [v6]:port, or a port of localhost.
+    /// The target: host:port, [v6]:port, a port of localhost, or unix:path.
     #[arg(required = true)]
     pub(crate) address: Option<String>,
     #[command(flatten)]

@@ -9,7 +9,7 @@ use std::{
 use super::{
     super::{limits, units::Span},
     figures::{bytes, counted, grouped, roughly},
-    machine::Machine,
+    machine::{Conntrack, Machine},
 };
 
 /// What the kernel keeps for one end of an idle TCP connection. Measured on Linux 6.18, x86-64:
@@ -19,6 +19,9 @@ use super::{
 /// the half of it is a TCP socket (2 360), its inode (825), its place in epoll (255), a directory
 /// entry and a file (190 each), and small things.
 const KERNEL_BYTES: u64 = 4_110;
+
+/// The same of a unix socket: 4 850 to 5 000 bytes for both ends.
+const KERNEL_BYTES_UNIX: u64 = 2_500;
 
 /// What the program itself keeps for one that has nothing under way.
 const USER_BYTES: u64 = 150;
@@ -31,7 +34,8 @@ const THREAD_DESCRIPTORS: u64 = 4;
 
 #[derive(Clone, Debug)]
 pub(crate) struct Wanted {
-    pub(crate) target: IpAddr,
+    /// `None`: a unix socket.
+    pub(crate) target: Option<IpAddr>,
     /// The server's half of each connection lives on this machine too.
     pub(crate) target_is_local: bool,
     pub(crate) connections: u64,
@@ -118,7 +122,7 @@ fn walls(wanted: &Wanted, machine: &Machine) -> Vec<Wall> {
         let says = format!("{} (room for {})", grouped(machine.descriptors), grouped(room));
         walls.push(Wall { name: "descriptors", room, says, refusal: few_descriptors });
     }
-    if let Some(ports) = machine.ports {
+    if let Some(ports) = machine.ports.filter(|_| wanted.target.is_some()) {
         let room = ports.count().saturating_mul(wanted.sources);
         let sources = counted(wanted.sources, "address", "addresses");
         let says = format!("{} ({sources})", grouped(room));
@@ -135,7 +139,7 @@ fn walls(wanted: &Wanted, machine: &Machine) -> Vec<Wall> {
         );
         walls.push(Wall { name: "memory", room, says, refusal: little_memory });
     }
-    if let Some(table) = machine.conntrack.filter(|table| table.used > 0) {
+    if let Some(table) = tracked(wanted, machine).filter(|table| table.used > 0) {
         let room = table.max.saturating_sub(table.used);
         let says = format!("{} (room for {})", grouped(table.max), grouped(room));
         walls.push(Wall { name: "conntrack", room, says, refusal: small_table });
@@ -144,6 +148,11 @@ fn walls(wanted: &Wanted, machine: &Machine) -> Vec<Wall> {
         wall.says = format!("{} {}", wall.name, wall.says);
     }
     walls
+}
+
+/// The firewall's table, if it would keep track of these.
+fn tracked(wanted: &Wanted, machine: &Machine) -> Option<Conntrack> {
+    machine.conntrack.filter(|_| wanted.target.is_some())
 }
 
 /// Descriptors that are not for connections.
@@ -161,7 +170,8 @@ fn bytes_each(wanted: &Wanted) -> u64 {
     let under_way = depth.saturating_mul(FLIGHT_BYTES + wanted.size);
     // What a server keeps of its own is not known; ours is as good a guess as any.
     let ends = if wanted.target_is_local { 2 } else { 1 };
-    ((KERNEL_BYTES + USER_BYTES) * ends).saturating_add(under_way)
+    let kernel = if wanted.target.is_some() { KERNEL_BYTES } else { KERNEL_BYTES_UNIX };
+    ((kernel + USER_BYTES) * ends).saturating_add(under_way)
 }
 
 fn few_descriptors(wanted: &Wanted, machine: &Machine, room: u64) -> String {
@@ -213,16 +223,19 @@ fn enough_sources(wanted: &Wanted, each: u64) -> String {
     let last = u32::try_from(count).ok().and_then(|count| first.to_bits().checked_add(count - 1));
     let last = last.map(Ipv4Addr::from_bits).filter(|last| last.is_loopback());
     match last {
-        Some(last) if wanted.target.is_loopback() && wanted.target.is_ipv4() => match last {
-            last if last == first => first.to_string(),
-            last => format!("{first}-{last}"),
-        },
+        Some(last) if wanted.target.is_some_and(|ip| ip.is_ipv4() && ip.is_loopback()) => {
+            match last {
+                last if last == first => first.to_string(),
+                last => format!("{first}-{last}"),
+            }
+        }
         _ => format!("{} of this machine", counted(count, "address", "addresses")),
     }
 }
 
 fn little_memory(wanted: &Wanted, machine: &Machine, room: u64) -> String {
     let (half, elsewhere) = match wanted.target_is_local {
+        true if wanted.target.is_none() => (", the server's half included", ""),
         true => (", the server's half included", ", or run one of both on another machine"),
         false => ("", ", or share the load with other machines (`charkh load merge`)"),
     };
@@ -274,10 +287,13 @@ fn summary(wanted: &Wanted) -> String {
         Duration::ZERO => String::new(),
         warm_up => format!(" after {} of warm-up", Span(warm_up)),
     };
+    let from = match wanted.target {
+        Some(_) => format!(" from {}", counted(wanted.sources, "address", "addresses")),
+        None => String::new(),
+    };
     format!(
-        "{} from {}, {}, {pace}, {}{warm_up}",
+        "{}{from}, {}, {pace}, {}{warm_up}",
         counted(wanted.connections, "connection", "connections"),
-        counted(wanted.sources, "address", "addresses"),
         counted(wanted.threads, "thread", "threads"),
         wanted.lasts
     )
@@ -291,16 +307,19 @@ fn warnings(wanted: &Wanted, machine: &Machine) -> Vec<String> {
     if let Some(somaxconn) =
         machine.somaxconn.filter(|&max| wanted.target_is_local && max < connecting)
     {
+        let late = match wanted.target {
+            Some(_) => "some wait a second or more and try again",
+            None => "some are refused",
+        };
         warnings.push(format!(
             "{} are connected at once, and a server here has a backlog of at most {} \
-             (net.core.somaxconn): if it is slow to accept, some wait a second or more and try \
-             again",
+             (net.core.somaxconn): if it is slow to accept, {late}",
             grouped(connecting),
             grouped(somaxconn)
         ));
     }
     // A table with nothing in it is mostly one that no rule uses, which is no reason to refuse.
-    let unused = machine.conntrack.filter(|table| table.used == 0);
+    let unused = tracked(wanted, machine).filter(|table| table.used == 0);
     if let Some(table) = unused.filter(|table| table.max < wanted.connections) {
         warnings.push(format!(
             "if this machine's firewall keeps track of connections, its table is full at {} \
@@ -334,10 +353,7 @@ fn warnings(wanted: &Wanted, machine: &Machine) -> Vec<String> {
 
 #[cfg(test)]
 mod tests {
-    use super::{
-        super::machine::{Conntrack, Ports},
-        *,
-    };
+    use super::{super::machine::Ports, *};
 
     fn machine() -> Machine {
         Machine {
@@ -353,7 +369,7 @@ mod tests {
 
     fn wanted(connections: u64) -> Wanted {
         Wanted {
-            target: [127, 0, 0, 1].into(),
+            target: Some([127, 0, 0, 1].into()),
             target_is_local: false,
             connections,
             sources: 1,
@@ -448,6 +464,7 @@ mod tests {
         assert!(says.contains("2 addresses have 56 464: give --source 127.0.0.2-127.0.0.4,"));
         assert!(plan(&Wanted { sources: 3, ..two }, &machine).is_ok());
         for target in [[10, 0, 0, 7].into(), IpAddr::V6(std::net::Ipv6Addr::LOCALHOST)] {
+            let target = Some(target);
             let says = refusal(&Wanted { target, ..wanted(30_000) }, &machine);
             assert!(says.contains("give --source 2 addresses of this machine, or"), "{says}");
         }
@@ -497,6 +514,25 @@ mod tests {
         assert!(
             plan(&wanted(101), &unused).unwrap().to_string().contains("its table is full at 100")
         );
+    }
+
+    #[test]
+    fn a_unix_socket_has_no_ports_and_no_firewall_and_is_always_here() {
+        let table = Conntrack { used: 1, max: 2 };
+        let machine = Machine { conntrack: Some(table), descriptors: 100_000, ..machine() };
+        let unix = Wanted { target: None, target_is_local: true, ..wanted(40_000) };
+        assert_eq!(
+            plan(&unix, &machine).unwrap().to_string(),
+            "plan: 40 000 connections, 1 thread, closed loop of depth 1, 64 B messages, 10s after \
+             1s of warm-up\n\
+             walls: descriptors 100 000 (room for 99 976), memory 22 GiB (room for some 4 300 000 \
+             at 5.3 KiB each, the server's half included); the first is descriptors at 99 976"
+        );
+        let small = Machine { memory_available: Some(1_000_000), ..machine };
+        let says = refusal(&unix, &small);
+        assert!(says.ends_with(" can be had: ask for at most 180"), "{says}");
+        let slow = Wanted { connecting: 4_097, ..unix };
+        assert!(warnings(&slow, &small)[0].ends_with("some are refused"));
     }
 
     #[test]

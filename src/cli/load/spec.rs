@@ -1,11 +1,13 @@
 //! What a load is to be, once every option has been understood.
-use std::{net::SocketAddr, time::Duration};
+use std::time::Duration;
+
+use charkh::Addr;
 
 use super::{message::Message, reply::Reply, sources::Sources};
 
 #[derive(Clone)]
 pub(crate) struct Spec {
-    pub(crate) target: SocketAddr,
+    pub(crate) target: Addr,
     pub(crate) sources: Option<Sources>,
     pub(crate) connections: u32,
     pub(crate) threads: u32,

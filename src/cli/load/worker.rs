@@ -418,11 +418,12 @@ impl Worker {
                 return;
             };
             let number = u64::from(self.number(n));
-            let id = match &self.spec.sources {
-                Some(sources) => {
-                    hub.connect_from(self.spec.target, sources.get(number % sources.len()))
+            let target = &self.spec.target;
+            let id = match (&self.spec.sources, target.socket_addr()) {
+                (Some(sources), Some(target)) => {
+                    hub.connect_from(target, sources.get(number % sources.len()))
                 }
-                None => hub.connect(self.spec.target),
+                _ => hub.connect(target.clone()),
             };
             self.dialing.insert(id, (n, now));
         }
