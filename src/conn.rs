@@ -2,7 +2,8 @@
 //!
 //! ```text
 //!   Dialing ──connected──▶ Handshake ──layer ready──▶ Up ──both halves over──▶ Ended ──▶ released
-//!      accepted, with a layer ──▲       or no layer ──▲ │       (any failure) ──▲
+//!      ▲─ Waiting, to dial later ▲      or no layer ──▲ │       (any failure) ──▲
+//!      accepted, with a layer ───┘                    │ │
 //!                          ┌────────────────────────────┘
 //!                          ├─ ours:   Open ──finish()──▶ Finishing ──all sent──▶ Finished
 //!                          └─ theirs: open ────────── their end was read ──────▶ over
@@ -24,6 +25,8 @@ use crate::{
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum State {
+    /// Outbound, and not begun: that is for later. `active` says when.
+    Waiting,
     /// Outbound, and not decided yet.
     Dialing,
     /// Connected; its layer is not ready, and the protocol has not met it.
@@ -150,7 +153,7 @@ pub(crate) struct Conn {
     bits: u16,
     pub(crate) state: State,
     pub(crate) ours: Ours,
-    /// When a byte last moved either way, or the connection began.
+    /// When a byte last moved either way, or the connection began, or will begin.
     pub(crate) active: Stamp,
     /// When it must be over, whatever happens.
     pub(crate) deadline: Option<Stamp>,
@@ -218,6 +221,7 @@ pub(crate) struct Patience {
 /// What a deadline that has come asks for.
 #[derive(Debug)]
 pub(crate) enum Due {
+    Dial,
     Wake,
     End(Reason),
 }
@@ -401,7 +405,7 @@ impl Conn {
     /// The protocol knows of it: it was opened, or asked for.
     pub(crate) fn is_known(&self) -> bool {
         match self.state {
-            State::Dialing | State::Up => true,
+            State::Waiting | State::Dialing | State::Up => true,
             State::Handshake => self.listener == Self::OUTBOUND,
             State::Ended => false,
         }
@@ -415,6 +419,15 @@ impl Conn {
     /// Accepted, and nothing said yet: not even a handshake would be missed.
     pub(crate) fn is_unheard_of(&self) -> bool {
         self.state == State::Handshake && !self.heard() && self.listener != Self::OUTBOUND
+    }
+
+    /// Accepted less than `patience` milliseconds ago, or sent something since, and not heard yet:
+    /// what it came to say may be on its way.
+    pub(crate) fn is_newcomer(&self, now: Stamp, patience: i32) -> bool {
+        let silent = self.is_connected() && !self.heard() && !self.theirs_over();
+        // A stamp is up to a millisecond ahead.
+        let since = ms_between(self.active, now);
+        silent && self.listener != Self::OUTBOUND && (-1..patience).contains(&since)
     }
 
     /// The question that the run queue asks.
@@ -453,7 +466,7 @@ impl Conn {
             (State::Up, Ours::Finishing) => {
                 !self.has_unsent() || self.writable() && self.can_send()
             }
-            (State::Up, Ours::Finished) | (State::Ended, _) => false,
+            (State::Up, Ours::Finished) | (State::Waiting | State::Ended, _) => false,
         }
     }
 
@@ -542,6 +555,7 @@ impl Conn {
         let after = |from: Stamp, ms: u32| stamp(u64::from(from.get().wrapping_add(ms)));
         match self.state {
             State::Ended => return,
+            State::Waiting => each(self.active, Due::Dial),
             State::Dialing => {
                 if let Some(ms) = patience.connect {
                     each(after(self.active, ms), Due::End(Reason::ConnectTimeout));
@@ -686,6 +700,7 @@ mod tests {
         let at = conn.next_due(&patience)?;
         assert!(conn.due(&patience, stamp(u64::from(at.get()) - 1)).is_none());
         let due = match conn.due(&patience, at).unwrap() {
+            Due::Dial => "dial".to_owned(),
             Due::Wake => "wake".to_owned(),
             Due::End(reason) => reason.to_string(),
         };
@@ -718,6 +733,8 @@ mod tests {
         assert_eq!(next(&conn, four), says(134, "wake"));
         conn.deadline = Some(stamp(134));
         assert_eq!(next(&conn, four), says(134, "deadline"));
+        conn.state = State::Waiting;
+        assert_eq!(next(&conn, four), says(100, "dial"));
         conn.state = State::Dialing;
         assert_eq!(next(&conn, four), says(110, "connect timeout"));
         let no = Patience::default();
@@ -763,6 +780,25 @@ mod tests {
         assert_eq!(keeps(&conn), [true, false, true, false]);
         conn.set_writable(false);
         assert_eq!(keeps(&conn), [false; 4]);
+    }
+
+    #[test]
+    fn whoever_has_just_come_and_said_nothing_is_a_newcomer() {
+        let is = |conn: &Conn, now| conn.is_newcomer(stamp_now(now), 50);
+        let mut conn = up();
+        assert!(is(&conn, 99) && is(&conn, 149) && !is(&conn, 150) && !is(&conn, 98));
+        conn.state = State::Handshake;
+        assert!(is(&conn, 100));
+        for change in [
+            (|conn| conn.set_heard(true)) as fn(&mut Conn),
+            |conn| conn.set_theirs_over(true),
+            |conn| conn.listener = Conn::OUTBOUND,
+            |conn| conn.state = State::Dialing,
+        ] {
+            let mut conn = up();
+            change(&mut conn);
+            assert!(!is(&conn, 100));
+        }
     }
 
     #[test]

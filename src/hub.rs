@@ -112,13 +112,13 @@ pub(crate) enum Stopping {
     No,
     /// Asked for, not begun.
     Asked,
-    /// Answers are leaving. Of the slots up to `end`, those up to `swept` were looked at;
-    /// connections after `last` came later, and have said nothing yet.
+    /// Answers are leaving. Of the slots up to `end`, those up to `swept` were looked at; at
+    /// `again_ms` all are, because some had only just come.
     Draining {
         until_ms: u64,
+        again_ms: u64,
         swept: u32,
         end: u32,
-        last: u32,
     },
     /// Asked for a second time.
     AtOnce,
@@ -198,12 +198,11 @@ impl Hub {
     /// ```
     pub fn each(&mut self, mut each: impl FnMut(Peer<'_>)) {
         // Slots, not an iterator: a callback may end connections, or ask for one, as it goes.
-        let end = self.conns.iter().next_back().map_or(0, |(last, _)| last + 1);
-        for slot in 0..end {
-            if let Some(conn) = self.conns.get(slot)
+        for slot in 0..self.end_of_slots() {
+            if let Some(conn) = self.conns.get(slot as usize)
                 && conn.state == State::Up
             {
-                let id = ConnId { slot: slot as u32, serial: conn.serial };
+                let id = ConnId { slot, serial: conn.serial };
                 each(Peer::new(self, id));
             }
         }
@@ -214,11 +213,38 @@ impl Hub {
     /// What is sent before that leaves when the connection is up. Beyond
     /// [`Config::conns_max`] it fails with [`Reason::OutOfRoom`].
     ///
-    /// Whoever tries again when it failed waits in between, with [`tick_in`](Hub::tick_in), or
-    /// turns the wheel without pause. After a second [`stop`](Hub::stop) nothing is begun any
-    /// more, and no callback follows: the name that is returned is nobody's.
+    /// Whoever tries again when it failed waits in between, with [`connect_in`](Hub::connect_in)
+    /// or a [`Keeper`](crate::Keeper), or turns the wheel without pause. After a second
+    /// [`stop`](Hub::stop) nothing is begun any more, and no callback follows: the name that is
+    /// returned is nobody's.
     pub fn connect(&mut self, addr: impl Into<Addr>) -> ConnId {
         self.dial(addr.into(), None)
+    }
+
+    /// [`connect`](Hub::connect), but begin only after this time: rounded up to the next
+    /// millisecond, never early, in 24 days at most. Until then it is a connection like one on its
+    /// way: it has a name and a place in [`Config::conns_max`], what it is sent is kept, and
+    /// [`Peer::close`](Peer::close) gives it up. [`Config::connect`] and [`Config::lifetime`] count
+    /// from when it begins.
+    ///
+    /// A stop does not wait for it: it ends with [`Reason::Stopped`]. Once there was one, nothing
+    /// is begun any more, and no callback follows: the name that is returned is nobody's.
+    pub fn connect_in(&mut self, addr: impl Into<Addr>, after: Duration) -> ConnId {
+        if self.is_stopping() {
+            return ConnId::NOBODY;
+        }
+        let id = self.insert(State::Waiting, Conn::OUTBOUND, &addr.into());
+        let after = after.min(DELAY_MAX);
+        let at = self.ms_after(after).unwrap_or(u64::MAX);
+        let life = self.config.lifetime.map(|life| life.saturating_add(after));
+        let deadline = life.and_then(|life| self.ms_after(life)).map(stamp);
+        let conn = &mut self.conns[id.slot as usize];
+        (conn.active, conn.deadline) = (stamp(at), deadline);
+        self.rearm(id.slot);
+        if self.conns.len() > self.config.conns_max {
+            self.end(id.slot, Reason::OutOfRoom);
+        }
+        id
     }
 
     /// [`connect`](Hub::connect), from this local address: each has its own range of ports, so
@@ -244,7 +270,8 @@ impl Hub {
     /// [`connect`](Hub::connect), with a [`Layer`] between the wire and the protocol.
     pub fn connect_through(&mut self, addr: impl Into<Addr>, layer: Box<dyn Layer>) -> ConnId {
         let id = self.connect(addr);
-        self.put_layer(id, layer)
+        self.put_layer(id, layer);
+        id
     }
 
     /// [`connect_through`](Hub::connect_through) and [`connect_from`](Hub::connect_from) in one.
@@ -255,14 +282,15 @@ impl Hub {
         layer: Box<dyn Layer>,
     ) -> ConnId {
         let id = self.connect_from(addr, source);
-        self.put_layer(id, layer)
+        self.put_layer(id, layer);
+        id
     }
 
-    fn put_layer(&mut self, id: ConnId, layer: Box<dyn Layer>) -> ConnId {
+    /// On one that is not up yet.
+    pub(crate) fn put_layer(&mut self, id: ConnId, layer: Box<dyn Layer>) {
         if let Some(conn) = self.conns.get_mut(id.slot as usize) {
             conn.layer = Some(Box::new(Layered { layer, until: None }));
         }
-        id
     }
 
     /// Send a datagram from this socket, in this turn; from any callback, to whom you please. For
@@ -319,7 +347,9 @@ impl Hub {
 
     /// Stop in good order: accept what the kernel has queued already and no more, let answers
     /// leave, close what is idle ([`Protocol::stopping`](crate::Protocol::stopping)), wait for the
-    /// rest at most [`Config::grace`], then end. Asked a second time, end at once.
+    /// rest at most [`Config::grace`], then end. Whoever came less than half a second ago and has
+    /// said nothing is not idle yet: its request may be on its way. Asked a second time, end at
+    /// once.
     pub fn stop(&mut self) {
         self.stopping = match self.stopping {
             Stopping::No => Stopping::Asked,
@@ -478,9 +508,17 @@ impl Hub {
         ConnId { slot, serial: self.serial }
     }
 
-    /// The serial of the newest connection.
-    pub(crate) fn newest(&self) -> u32 {
-        self.serial
+    /// One more than the last slot that is taken.
+    pub(crate) fn end_of_slots(&self) -> u32 {
+        self.conns.iter().next_back().map_or(0, |(last, _)| last as u32 + 1)
+    }
+
+    /// It has waited for as long as was asked.
+    pub(crate) fn begin_dial(&mut self, slot: u32) {
+        let (id, addr, now) = (self.id(slot), self.addr(slot), self.stamp());
+        let conn = &mut self.conns[slot as usize];
+        (conn.state, conn.active) = (State::Dialing, now);
+        self.dials.push_back(Dial { id, addr, source: None });
     }
 
     #[inline]

@@ -33,12 +33,14 @@
 //! - Limits and deadlines, each with a default: [`Config`]; how a connection ended: [`Reason`];
 //!   what was counted: [`Stats`].
 //! - Other threads: [`Handle`]. Encryption and the like: [`Layer`]. Behind a balancer: `proxy`.
+//!   Connections that come back: [`Keeper`]. Sockets that others made: [`Reactor::listen_on`].
 //! - A blocking client, for tests and tools: [`client`].
 //! - Other worlds than the kernel's: [`net`]. What the loop did last, turn by turn: [`trace`].
 //!
 //! # Features
 //! - `cli` (default): the `charkh` program. A library user turns it off with
-//!   `default-features = false`; what is left needs mio, slab, log, socket2 and, on Linux, rustix.
+//!   `default-features = false`; what is left needs mio, slab, log, socket2, fastrand and, on
+//!   Linux, rustix.
 //! - `fine-sleep`: [`net::Os`] can sleep to the microsecond, on Linux: `Os::sleep_finely`.
 //! - `late-ports`: [`Hub::connect_from`] leaves the port to be chosen as it connects, on Linux, so
 //!   that one address has its whole range of ports for each place that it connects to.
@@ -71,6 +73,7 @@ mod protocol;
 #[cfg(feature = "proxy")]
 pub mod proxy;
 mod reactor;
+mod reconnect;
 mod stats;
 mod timers;
 #[cfg(feature = "tls")]
@@ -91,6 +94,7 @@ pub use outbox::UdpId;
 pub use peer::Peer;
 pub use protocol::Protocol;
 pub use reactor::{Bound, Listening, Reactor};
+pub use reconnect::{Backoff, Keeper};
 pub use stats::{Histogram, Stats};
 
 /// Why a protocol gave up on a connection: any error will do.

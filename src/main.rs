@@ -4,8 +4,10 @@ mod cli {
     pub(crate) mod address;
     pub(crate) mod args;
     pub(crate) mod discard;
+    pub(crate) mod inherited;
     pub(crate) mod limits;
     pub(crate) mod load;
+    pub(crate) mod manager;
     pub(crate) mod output;
     pub(crate) mod protocols;
     pub(crate) mod report;

@@ -56,7 +56,7 @@ impl<'a> Peer<'a> {
         let slot = self.id.slot;
         let nothing_sent = self.unsent() == 0;
         let conn = self.conn_mut();
-        if matches!(conn.state, State::Dialing | State::Handshake) && nothing_sent {
+        if conn.state != State::Up && nothing_sent {
             return self.hub.end(slot, Reason::Closed);
         }
         if conn.deaf() {
@@ -182,6 +182,11 @@ impl<'a> Peer<'a> {
     pub fn listener(&self) -> Option<ListenerId> {
         let listener = self.conn().listener;
         (listener != Conn::OUTBOUND).then_some(ListenerId(listener))
+    }
+
+    /// The protocol has met it: it is not on its way, or waiting to be.
+    pub fn is_up(&self) -> bool {
+        self.conn().state == State::Up
     }
 
     /// Bytes that have not left.

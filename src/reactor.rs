@@ -6,7 +6,7 @@
 //! can meet a stranger under a name it knows.
 use std::{
     fmt, io, mem,
-    net::{IpAddr, SocketAddr, ToSocketAddrs},
+    net::{IpAddr, SocketAddr, TcpListener, ToSocketAddrs},
     time::Duration,
 };
 
@@ -17,13 +17,13 @@ use crate::{
     addr::Addr,
     buf::Buf,
     config::{Config, WhenFull},
-    conn::{Conn, Due, Ours, Reason, State, stamp},
+    conn::{Conn, Due, Ours, Reason, State, stamp, stamp_now},
     handle::{self, Handle, Jobs},
     hub::{ConnId, Dial, Hub, ListenerId, Stopping},
     input::Input,
     layer::{Layer, Layered, Next, Origin},
     logging::Throttle,
-    net::{self, Event, Net, Os, Token},
+    net::{self, Event, Net, Os, SocketOptions, Token},
     peer::Peer,
     protocol::Protocol,
     timers::Step,
@@ -45,6 +45,10 @@ const SHARE_MIN: Duration = Duration::from_micros(25);
 
 /// Connections looked at in one turn while stopping.
 const SWEEP_MAX: u32 = 1024;
+
+/// How long a stop waits for the first words of a connection that has just come. A client that
+/// connects and asks at once must not be shown out between the two.
+const FIRST_WORDS_MS: i32 = 500;
 
 /// An event loop that serves one [`Protocol`] on the thread that runs it.
 ///
@@ -131,6 +135,51 @@ impl<P: Protocol> Reactor<P> {
     pub fn with_config(protocol: P, config: Config) -> io::Result<Self> {
         Self::with(protocol, Os::new()?, config)
     }
+
+    /// Listen at a socket that listens already: one that a service manager made, or the version of
+    /// this program before this one. Its address, its backlog and whether its port is shared are
+    /// whoever's who made it. That it does not block and what is accepted from it
+    /// ([`Config::sockets`]) are ours from now on, for all who hold it.
+    ///
+    /// Several processes may hold one socket, and whoever accepts first has the connection. When
+    /// the last lets go of it, those who wait in its queue are refused; so the next takes it before
+    /// this one [stops](Hub::stop).
+    ///
+    /// ```
+    /// # use charkh::{Input, Peer, Protocol, Reactor, Result};
+    /// # struct Echo;
+    /// # impl Protocol for Echo {
+    /// #     type Session = ();
+    /// #     fn open(&mut self, _: &mut Peer) {}
+    /// #     fn data(&mut self, peer: &mut Peer, _: &mut (), input: &mut Input) -> Result {
+    /// #         peer.send(input.take_all());
+    /// #         Ok(())
+    /// #     }
+    /// # }
+    /// let socket = std::net::TcpListener::bind("127.0.0.1:0")?;
+    /// let addr = socket.local_addr()?;
+    /// let mut reactor = Reactor::new(Echo)?;
+    /// assert_eq!(reactor.listen_on(socket)?.addr, addr);
+    /// # std::io::Result::Ok(())
+    /// ```
+    ///
+    /// # Errors
+    /// `InvalidInput` for a socket that does not listen, or is no stream; what the system says.
+    pub fn listen_on(&mut self, socket: TcpListener) -> io::Result<Listening> {
+        self.add_listener(|net, options, token| net.adopt(socket, options, token))
+    }
+
+    /// [`listen_on`](Reactor::listen_on) a unix socket. Its file is left to whoever made it.
+    ///
+    /// # Errors
+    /// Those of [`listen_on`](Reactor::listen_on).
+    #[cfg(unix)]
+    pub fn listen_on_unix(
+        &mut self,
+        socket: std::os::unix::net::UnixListener,
+    ) -> io::Result<Listening> {
+        self.add_listener(|net, options, token| net.adopt(socket, options, token))
+    }
 }
 
 impl<P: Protocol, N: Net> Reactor<P, N> {
@@ -211,16 +260,20 @@ impl<P: Protocol, N: Net> Reactor<P, N> {
     /// `AddrInUse`: another server listens there. `AlreadyExists`: there is something else of that
     /// name. `InvalidInput`: a path of more than 107 bytes. All that the system says.
     pub fn listen_at(&mut self, addr: impl Into<Addr>) -> io::Result<Listening> {
-        self.listen_on(&addr.into())
+        let addr = addr.into();
+        self.add_listener(|net, options, token| net.listen(&addr, options, token))
     }
 
-    fn listen_on(&mut self, addr: &Addr) -> io::Result<Listening> {
+    fn add_listener(
+        &mut self,
+        open: impl FnOnce(&mut N, &SocketOptions, Token) -> io::Result<(N::Listener, Addr)>,
+    ) -> io::Result<Listening> {
         let index = self.listeners.len();
         let id = ListenerId(u16::try_from(index).ok().filter(|&id| id != Conn::OUTBOUND).ok_or(
             io::Error::new(io::ErrorKind::InvalidInput, "more listeners than can be named"),
         )?);
         let token = Token::Listener(index as u32);
-        let (socket, addr) = self.net.listen(addr, &self.hub.config.sockets, token)?;
+        let (socket, addr) = open(&mut self.net, &self.hub.config.sockets, token)?;
         let socket = Some(socket);
         debug!("listening on {addr}");
         let listening = Listening { id, addr: addr.clone() };
@@ -430,7 +483,7 @@ impl<P: Protocol, N: Net> Reactor<P, N> {
 
     fn next_deadline(&mut self) -> Option<Duration> {
         let grace = match self.hub.stopping {
-            Stopping::Draining { until_ms, .. } => Some(until_ms),
+            Stopping::Draining { until_ms, again_ms, .. } => Some(until_ms.min(again_ms)),
             _ => None,
         };
         let timers = self.hub.timers.next();
@@ -523,6 +576,7 @@ impl<P: Protocol, N: Net> Reactor<P, N> {
                 let next = self.hub.now_ms() + 1;
                 return self.hub.timers.arm(slot, next);
             }
+            Some(Due::Dial) => self.hub.begin_dial(slot),
             Some(Due::Wake) => {
                 self.hub.stats.timers += 1;
                 self.hub.conns[slot as usize].wake = None;
@@ -556,8 +610,8 @@ impl<P: Protocol, N: Net> Reactor<P, N> {
     }
 
     /// While stopping: look once more at every connection, a part of them in each turn; whoever
-    /// then is quiet is told. Those that are accepted from now on have said nothing yet, and are
-    /// waited for. When the grace is over, or at the second request, all are ended.
+    /// then is quiet is told. Whoever has just come is waited for, and looked at again later. When
+    /// the grace is over, or at the second request, all are ended.
     fn drain(&mut self) {
         let now = self.hub.now_ms();
         match self.hub.stopping {
@@ -565,28 +619,40 @@ impl<P: Protocol, N: Net> Reactor<P, N> {
             Stopping::Asked => {
                 info!("stopping: connections that are open: {}", self.hub.len());
                 let until_ms = self.hub.ms_after(self.hub.config.grace).unwrap_or(u64::MAX);
-                let (end, last) = (self.streams.len() as u32, self.hub.newest());
-                self.hub.stopping = Stopping::Draining { until_ms, swept: 0, end, last };
+                self.sweep_from_the_start(until_ms);
                 for listener in &mut self.listeners {
                     listener.ready = true;
                     listener.socket.iter_mut().for_each(|socket| self.net.retire(socket));
                 }
             }
             Stopping::Draining { until_ms, .. } if until_ms <= now => self.end_all(),
-            Stopping::Draining { until_ms, swept, end, last } => {
+            Stopping::Draining { until_ms, again_ms, swept, end } => {
                 let next = swept.saturating_add(SWEEP_MAX).min(end);
                 for slot in swept..next {
-                    self.look_once_more(slot, last);
+                    self.look_once_more(slot);
                 }
-                self.hub.stopping = Stopping::Draining { until_ms, swept: next, end, last };
+                self.hub.stopping = Stopping::Draining { until_ms, again_ms, swept: next, end };
+                if next == end && again_ms <= now {
+                    self.sweep_from_the_start(until_ms);
+                }
             }
             Stopping::AtOnce | Stopping::Over => self.end_all(),
         }
     }
 
-    fn look_once_more(&mut self, slot: u32, last: u32) {
+    fn sweep_from_the_start(&mut self, until_ms: u64) {
+        let again_ms = self.hub.now_ms() + FIRST_WORDS_MS as u64;
+        let end = self.hub.end_of_slots();
+        self.hub.stopping = Stopping::Draining { until_ms, again_ms, swept: 0, end };
+    }
+
+    fn look_once_more(&mut self, slot: u32) {
+        let now = stamp_now(self.hub.now_ms());
         let Some(conn) = self.hub.conns.get_mut(slot as usize) else { return };
-        if conn.serial.wrapping_sub(last) as i32 > 0 {
+        if conn.state == State::Waiting {
+            return self.hub.end(slot, Reason::Stopped);
+        }
+        if conn.is_newcomer(now, FIRST_WORDS_MS) {
             return;
         }
         if conn.theirs_over() {
@@ -836,7 +902,7 @@ impl<P: Protocol, N: Net> Reactor<P, N> {
                 }
             }
             (State::Handshake, None) => {}
-            (State::Dialing | State::Ended, _) => return false,
+            (State::Waiting | State::Dialing | State::Ended, _) => return false,
         }
         // What the handshake said is not what the protocol waits for.
         self.hub.conns[slot as usize].set_heard(false);
@@ -958,7 +1024,11 @@ impl<P: Protocol, N: Net> Reactor<P, N> {
     /// While stopping, whoever has nothing more to say or to hear is told. Whether there is
     /// something to hear only the kernel knows: it has been asked just now, or is asked next.
     fn farewell(&mut self, slot: u32, dry: bool) {
+        let now = stamp_now(self.hub.now_ms());
         let conn = &mut self.hub.conns[slot as usize];
+        if conn.is_newcomer(now, FIRST_WORDS_MS) {
+            return;
+        }
         if dry && conn.is_unheard_of() {
             return self.hub.end(slot, Reason::Stopped);
         }

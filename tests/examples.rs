@@ -33,6 +33,9 @@ mod offload;
 #[path = "../examples/proxy.rs"]
 #[allow(dead_code, unreachable_pub)]
 mod proxy;
+#[path = "../examples/relay.rs"]
+#[allow(dead_code, unreachable_pub)]
+mod relay;
 
 use echo::Echo;
 use kv::Kv;
@@ -150,6 +153,13 @@ fn read_to_end(stream: &mut TcpStream) -> io::Result<Vec<u8>> {
 /// Close, and let the other side know that it was no good end.
 fn reset(stream: TcpStream) {
     SockRef::from(&stream).set_linger(Some(Duration::ZERO)).unwrap();
+}
+
+/// The port is taken, and refuses.
+fn bound_socket() -> Socket {
+    let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+    socket.bind(&"127.0.0.1:0".parse::<SocketAddr>().unwrap().into()).unwrap();
+    socket
 }
 
 /// No `assert_eq`: nobody wants to read megabytes.
@@ -457,12 +467,6 @@ mod for_proxy {
         world.proxy.end();
     }
 
-    fn bound_socket() -> Socket {
-        let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
-        socket.bind(&"127.0.0.1:0".parse::<SocketAddr>().unwrap().into()).unwrap();
-        socket
-    }
-
     /// A listener that answers nobody: its queue is full, and the kernel drops who comes.
     #[cfg(target_os = "linux")]
     fn silent_listener() -> (TcpListener, Vec<TcpStream>) {
@@ -689,6 +693,64 @@ mod for_offload {
         assert!(job.run(&handle).is_err());
         let end = queue.recv_timeout(PATIENCE).unwrap_err();
         assert_eq!(end, mpsc::RecvTimeoutError::Disconnected);
+    }
+}
+
+mod for_relay {
+    use super::*;
+    use relay::Relay;
+
+    fn relay_of(feed: SocketAddr) -> Server<Relay> {
+        Server::with(move || {
+            let reactor = Reactor::new(Relay::of(feed))?;
+            reactor.handle().run(Relay::connect).unwrap();
+            Ok(reactor)
+        })
+    }
+
+    fn hear_that_it_is_away(client: &mut TcpStream) {
+        hear(client, "* the feed is away: again in ");
+        while read_exactly(client, 1) != b"\n" {}
+    }
+
+    #[test]
+    fn the_feed_goes_and_comes_back_and_everybody_hears_it() {
+        let feed = TcpListener::bind("127.0.0.1:0").unwrap();
+        let server = relay_of(feed.local_addr().unwrap());
+        let mut upstream = patient(feed.accept().unwrap().0);
+        let is_up = |hub: &mut Hub| hub.stats().connected == 1;
+        server.wait_until("the feed is here", is_up);
+        let mut clients = [(); 3].map(|()| server.client());
+        clients.iter_mut().for_each(|client| hear(client, "* the feed is here\n"));
+        for _ in 0..3 {
+            upstream.write_all(b"news\nhalf a li").unwrap();
+            clients.iter_mut().for_each(|client| hear(client, "news\n"));
+            clients[0].write_all(b"what?\n").unwrap();
+            hear(&mut upstream, "what?\n");
+            drop(upstream);
+            clients.iter_mut().for_each(hear_that_it_is_away);
+            upstream = patient(feed.accept().unwrap().0);
+            // Half a line of the one before is nobody's.
+            clients.iter_mut().for_each(|client| hear(client, "* the feed is here\n"));
+        }
+        drop((clients, upstream));
+        server.handle.stop().unwrap();
+        server.join();
+    }
+
+    #[test]
+    fn without_a_feed_it_serves_and_stops_at_once() {
+        let nobody = bound_socket();
+        let server = relay_of(nobody.local_addr().unwrap().as_socket().unwrap());
+        server.wait_until("it has been refused", |hub| hub.stats().connect_failed >= 2);
+        let mut client = server.client();
+        client.write_all(b"is anybody there?\n").unwrap();
+        hear(&mut client, "* the feed is away\n");
+        drop(client);
+        // It waits for its time to dial, and nobody waits for that.
+        server.wait_until("the client is gone", |hub| hub.len() == 1);
+        server.handle.stop().unwrap();
+        server.join();
     }
 }
 

@@ -1,4 +1,5 @@
-//! What the real world does that a simulated one cannot: sleeps, and addresses to come from.
+//! What the real world does that a simulated one cannot: sleeps, addresses to come from, sockets
+//! that others made.
 
 mod common;
 
@@ -181,5 +182,121 @@ mod source {
         let stream = os.connect(&addr.into(), Some(source), &SocketOptions::default()).unwrap();
         assert!(getsockopt(&stream, IpBindAddressNoPort).unwrap());
         assert_eq!(stream.local_addr().unwrap().ip(), source);
+    }
+}
+
+/// Sockets that listen already.
+#[cfg(unix)]
+mod inherited {
+    use std::{
+        io::{ErrorKind, Read, Write},
+        net::{SocketAddr, TcpListener, TcpStream},
+        os::{
+            fd::OwnedFd,
+            unix::net::{UnixListener, UnixStream},
+        },
+    };
+
+    use charkh::{Config, Reactor, UnixAddr, net::SocketOptions};
+    use socket2::{Domain, SockRef, Socket, Type};
+
+    use super::common::{Echo, MS};
+
+    /// Until this client is answered.
+    fn ask(reactor: &mut Reactor<Echo>, client: &mut TcpStream) {
+        client.write_all(b"hello").unwrap();
+        let before = reactor.hub().stats().bytes_out;
+        while reactor.hub().stats().bytes_out < before + 5 {
+            reactor.turn_within(10 * MS).unwrap();
+        }
+        let mut answer = [0; 5];
+        client.read_exact(&mut answer).unwrap();
+        assert_eq!(&answer, b"hello");
+    }
+
+    #[test]
+    fn a_socket_is_taken_with_its_queue_and_set_up_as_our_own() {
+        let socket = TcpListener::bind("127.0.0.1:0").unwrap();
+        let addr = socket.local_addr().unwrap();
+        let mut early = TcpStream::connect(addr).unwrap();
+        let sockets = SocketOptions { keepalive: Some(60_000 * MS), ..SocketOptions::default() };
+        let config = Config { sockets, ..Config::default() };
+        let mut reactor = Reactor::with_config(Echo, config).unwrap();
+        let other = reactor.listen("127.0.0.1:0").unwrap();
+        let listening = reactor.listen_on(socket.try_clone().unwrap()).unwrap();
+        assert_eq!(listening.addr, addr);
+        assert_ne!(listening.id, other.id);
+        ask(&mut reactor, &mut early);
+        let socket = SockRef::from(&socket);
+        assert!(socket.nonblocking().unwrap() && socket.tcp_nodelay().unwrap());
+        assert!(socket.keepalive().unwrap());
+    }
+
+    #[test]
+    fn case_086_the_next_has_it_before_the_last_lets_go_and_nobody_is_refused() {
+        let socket = TcpListener::bind("127.0.0.1:0").unwrap();
+        let addr = socket.local_addr().unwrap();
+        let next = |socket: &TcpListener| {
+            let config = Config { linger: 10 * MS, ..Config::default() };
+            let mut reactor = Reactor::with_config(Echo, config).unwrap();
+            reactor.listen_on(socket.try_clone().unwrap()).unwrap();
+            reactor
+        };
+        let mut old = next(&socket);
+        for _ in 0..3 {
+            ask(&mut old, &mut TcpStream::connect(addr).unwrap());
+            let mut new = next(&socket);
+            // Who comes before the old one stops is let in by it.
+            let mut waits = TcpStream::connect(addr).unwrap();
+            old.hub().stop();
+            waits.write_all(b"hello").unwrap();
+            old.run().unwrap();
+            ask(&mut new, &mut TcpStream::connect(addr).unwrap());
+            let mut answer = [0; 5];
+            waits.read_exact(&mut answer).unwrap();
+            assert_eq!(&answer, b"hello");
+            old = new;
+        }
+    }
+
+    #[test]
+    fn what_does_not_listen_is_refused() {
+        let mut reactor = Reactor::new(Echo).unwrap();
+        let mut says = |socket: OwnedFd| {
+            let e = reactor.listen_on(socket.into()).unwrap_err();
+            assert_eq!(e.kind(), ErrorKind::InvalidInput);
+            e.to_string()
+        };
+        let any: SocketAddr = "127.0.0.1:0".parse().unwrap();
+        let stream = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+        stream.bind(&any.into()).unwrap();
+        if cfg!(target_os = "linux") {
+            assert_eq!(says(stream.into()), "it does not listen");
+        }
+        let datagrams = std::net::UdpSocket::bind(any).unwrap();
+        assert_eq!(says(datagrams.into()), "it is no stream of bytes");
+    }
+
+    #[test]
+    fn a_unix_socket_is_taken_too_and_its_file_left_to_whoever_made_it() {
+        let path = std::env::temp_dir().join(format!("charkh-os-{}", std::process::id()));
+        let _ = std::fs::remove_file(&path);
+        let socket = UnixListener::bind(&path).unwrap();
+        let mut reactor = Reactor::new(Echo).unwrap();
+        let listening = reactor.listen_on_unix(socket).unwrap();
+        assert_eq!(listening.addr, charkh::Addr::from(UnixAddr::path(&path)));
+        let mut client = UnixStream::connect(&path).unwrap();
+        client.write_all(b"hello").unwrap();
+        while reactor.hub().stats().bytes_out < 5 {
+            reactor.turn_within(10 * MS).unwrap();
+        }
+        let mut answer = [0; 5];
+        client.read_exact(&mut answer).unwrap();
+        assert_eq!(&answer, b"hello");
+        drop(client);
+        reactor.hub().stop();
+        reactor.run().unwrap();
+        assert!(path.exists());
+        std::fs::remove_file(&path).unwrap();
     }
 }

@@ -51,6 +51,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("handle", &["hub", "net"]),
     ("protocol", &["conn", "datagram", "hub", "input", "peer"]),
     ("proxy", &["addr", "layer"]),
+    ("reconnect", &["addr", "hub", "layer", "peer"]),
     ("reactor", EVERYTHING_BUT_CLIENT),
     (
         "reactor/datagrams",

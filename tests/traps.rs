@@ -17,7 +17,9 @@ use charkh::{
     Config, ConnId, Layer, Peer, Reactor, Result, WhenFull,
     net::{Event, Faults, Net, Sim, Token},
 };
-use common::{Diary, Echo, MS, Script, on_data, pattern, read_all, settle, swallow, world};
+use common::{
+    Diary, Echo, MS, Script, on_data, pattern, read_all, run_for, settle, swallow, world,
+};
 
 // --- accepting ---
 
@@ -1395,6 +1397,76 @@ fn case_086_a_connection_that_comes_while_stopping_is_waited_for() {
     settle(&mut reactor);
     assert_eq!(reactor.net().receive(new), b"hello");
     assert!(reactor.is_done());
+}
+
+#[test]
+fn case_081_whoever_came_just_before_a_stop_is_given_time_for_its_first_words() {
+    for layered in [false, true] {
+        let mut reactor = Reactor::with(Echo, Sim::new(1), Config::default()).unwrap();
+        let listening = reactor.listen("127.0.0.1:1").unwrap();
+        reactor.layer(listening.id, move |_| Ok(Box::new(Greeting(!layered))));
+        let early = reactor.net().client();
+        run_for(&mut reactor, 450 * MS);
+        let late = reactor.net().client();
+        run_for(&mut reactor, MS);
+        reactor.hub().stop();
+        run_for(&mut reactor, 450 * MS);
+        // The first has been told by now, or is about to be; the other has not.
+        assert!(!reactor.net().sees_end(late));
+        let hello = if layered { "?hello" } else { "hello" };
+        reactor.net().send(late, hello.as_bytes());
+        reactor.net().deliver_all();
+        settle(&mut reactor);
+        assert!(reactor.is_done());
+        assert_eq!(reactor.net().receive(late), b"hello");
+        assert!(reactor.net().sees_end(early) && reactor.net().receive(early).is_empty());
+    }
+}
+
+/// Ready from the start, or with the first byte, which is its own.
+struct Greeting(bool);
+
+impl Layer for Greeting {
+    fn receive(&mut self, wire: &mut [u8], plain: &mut Vec<u8>, _: &mut Vec<u8>) -> Result {
+        plain.extend(&wire[usize::from(!std::mem::replace(&mut self.0, true))..]);
+        Ok(())
+    }
+
+    fn is_ready(&self) -> bool {
+        self.0
+    }
+
+    fn send(&mut self, plain: &[u8], wire: &mut Vec<u8>) -> Result {
+        wire.extend(plain);
+        Ok(())
+    }
+}
+
+#[test]
+fn case_081_whoever_says_nothing_for_half_a_second_is_told_whenever_it_came() {
+    for came in ["before", "long before", "after"] {
+        let script = Script::default();
+        let diary = script.diary.clone();
+        let mut reactor = world(script, 1, Config::default());
+        let client = (came != "after").then(|| reactor.net().client());
+        run_for(&mut reactor, if came == "long before" { 501 * MS } else { 10 * MS });
+        let start = reactor.net().now();
+        let client = client.unwrap_or_else(|| reactor.net().client());
+        reactor.hub().stop();
+        while diary.count("stopping") == 0 {
+            reactor.turn().unwrap();
+        }
+        let took = reactor.net().now() - start;
+        let right = match came {
+            "long before" => Duration::ZERO..=Duration::ZERO,
+            _ => 490 * MS..=1002 * MS,
+        };
+        assert!(right.contains(&took), "{came}: {took:?}");
+        reactor.net().finish_client(client);
+        settle(&mut reactor);
+        assert!(reactor.is_done());
+        assert_eq!(diary.lines(), ["open", "stopping", "closed"]);
+    }
 }
 
 #[test]

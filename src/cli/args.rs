@@ -66,6 +66,11 @@ Signals: SIGTERM or Ctrl-C stops in good order, a second one at once; SIGUSR1 pr
 SIGUSR2 writes the trace, if there is one; SIGHUP loads the files of TLS again, and changes nothing
 else, so a server goes on when its terminal is closed.
 
+Sockets that a service manager hands over (systemd's LISTEN_FDS) are served with those of ADDRESS;
+if no ADDRESS is given, they alone. At one that is called `tls` (FileDescriptorName=) TLS is spoken.
+The manager is told when the server is ready, loads again and stops (NOTIFY_SOCKET), and that its
+loop turns (WATCHDOG_USEC).
+
 Examples:
   charkh serve                                   greet, at localhost:12345
   charkh serve --protocol echo 7000              echo, at localhost:7000
@@ -79,10 +84,7 @@ Examples:
   charkh serve tls:7443 7000 --tls-self-signed   encrypted at one port, as it is at the other
   charkh serve --trace trace.json                what the loop did last, for ui.perfetto.dev")]
 pub(crate) struct ServeArgs {
-    /// Where to listen: host:port, [v6]:port, or a port of localhost, where 0 takes a free one,
-    /// each with tls: in front of it if TLS is spoken there, or udp: for datagrams; or unix:path,
-    /// and unix:@name for a name without a file (Linux).
-    #[arg(value_name = "ADDRESS", default_value = address::DEFAULT)]
+    #[arg(value_name = "ADDRESS", help = addresses_help())]
     pub(crate) addresses: Vec<String>,
     /// What to say: greet answers `Hello Client!`, echo sends back what comes, discard answers
     /// nothing, chat passes lines to everyone else. By UDP, greet answers only who sends as many
@@ -107,6 +109,16 @@ pub(crate) struct ServeArgs {
     proxies: Proxies,
     #[command(flatten)]
     pub(crate) reports: Reports,
+}
+
+fn addresses_help() -> String {
+    format!(
+        "Where to listen: host:port, [v6]:port, or a port of localhost, where 0 takes a free one, \
+         each with tls: in front of it if TLS is spoken there, or udp: for datagrams; or \
+         unix:path, and unix:@name for a name without a file (Linux) \
+         [default: {}, or the sockets that were handed over]",
+        address::DEFAULT
+    )
 }
 
 fn usual() -> Config {

@@ -26,13 +26,13 @@ const FLUSH_MAX: Duration = Duration::from_millis(500);
 type Job = Box<dyn FnOnce() + Send>;
 
 /// A thread that may wait.
-struct Writer {
+pub(crate) struct Writer {
     jobs: SyncSender<Job>,
     lost: AtomicU64,
 }
 
 impl Writer {
-    fn new(name: &str) -> io::Result<Self> {
+    pub(crate) fn new(name: &str) -> io::Result<Self> {
         let (jobs, queue) = mpsc::sync_channel::<Job>(LINES_MAX);
         let run = move || queue.iter().for_each(|job| job());
         thread::Builder::new().name(name.into()).spawn(run)?;
@@ -40,14 +40,14 @@ impl Writer {
     }
 
     /// Have a line written. It is told how many were lost before it.
-    fn run(&self, line: impl FnOnce(u64) + Send + 'static) {
+    pub(crate) fn run(&self, line: impl FnOnce(u64) + Send + 'static) {
         let lost = self.lost.swap(0, Ordering::Relaxed);
         if self.jobs.try_send(Box::new(move || line(lost))).is_err() {
             self.lost.fetch_add(lost + 1, Ordering::Relaxed);
         }
     }
 
-    fn flush(&self) {
+    pub(crate) fn flush(&self) {
         let (done, wait) = mpsc::channel();
 
         let job = move || {

@@ -1,18 +1,19 @@
 //! `charkh serve`.
-use std::{env, io};
+use std::{env, io, time::Duration};
 
 use charkh::{
-    Addr, ListenerId, Protocol, Reactor,
+    Addr, Bound, Listening, Protocol, Reactor, Stats,
     net::{Net, Os},
     proxy::TrustedProxies,
-    tls,
 };
 use log::{LevelFilter, info};
 
 use super::{
-    address::Endpoint,
+    address::{self, Endpoint},
     args::{ProtocolName, ServeArgs},
+    inherited::{self, Inheritance, Inherited},
     limits,
+    manager::Manager,
     output::{self, Output},
     protocols::{Chat, Discard, Echo, Greet},
     report::{self, Report},
@@ -33,27 +34,35 @@ pub(crate) fn run(args: &ServeArgs) -> Result<(), String> {
 
 fn serve<P: Protocol>(args: &ServeArgs, protocol: P) -> Result<(), String> {
     let cannot_start = |e: io::Error| format!("cannot start: {}", reason(&e));
+    // First of all: what is opened before might be taken for one of these.
+    let Inherited { sockets, of_another } = inherited::take()?;
+    let addresses = match &args.addresses[..] {
+        [] if sockets.is_empty() => &[address::DEFAULT.into()],
+        addresses => addresses,
+    };
     let mut config = args.config();
-    let endpoints = args.addresses.iter().map(|text| text.parse());
-    let endpoints: Vec<Endpoint> = endpoints.collect::<Result<_, String>>()?;
-    let mut udp = endpoints.iter().filter(|endpoint| matches!(endpoint, Endpoint::Udp(_)));
-    if let (ProtocolName::Chat, Some(endpoint)) = (args.protocol, udp.next()) {
-        let why = "chat is for those who are connected; greet, echo and discard serve UDP";
-        return Err(format!("cannot listen on {endpoint}: {why}"));
-    }
-    let tls = Shown::at(&endpoints, &args.tls)?;
-    let own = limits::of_its_own(args.addresses.len());
+    let endpoints = endpoints(addresses, args.protocol)?;
+    let secured = endpoints.iter().cloned().chain(sockets.iter().filter_map(Inheritance::secured));
+    let tls = Shown::at(&secured.collect::<Vec<_>>(), &args.tls)?;
+    let own = limits::of_its_own(addresses.len());
     config.conns_max = limits::max_connections(args.max_connections(), config.conns_max, own)?;
     // The log has the first of the other threads.
     limits::make_room(args.max_connections(), config.conns_max, own);
     output::log_to_stderr(&log_directives(args.reports.log_level)).map_err(cannot_start)?;
+    if let Some(pid) = of_another {
+        info!("the sockets of LISTEN_FDS are for process {pid}: they are left alone");
+    }
     let out = Output::new().map_err(cannot_start)?;
+    let mut manager = Manager::new().map_err(cannot_start)?;
     let trace = args.reports.trace.as_deref().map(TraceFile::new).transpose()?;
     let mut net = Os::new().map_err(cannot_start)?;
     // Before anybody is told that we listen, so that whoever then stops us stops us well.
     let signals = Signals::watch(&mut net).map_err(cannot_start)?;
     let mut reactor = Reactor::with(protocol, net, config).map_err(|e| in_options(&e))?;
-    for (kind, addr) in listen(&mut reactor, &endpoints, args.proxies()?, tls.as_ref())? {
+    let layers = Layers { proxies: args.proxies()?, tls: tls.as_ref() };
+    let mut all = listen_on(&mut reactor, sockets, &layers)?;
+    all.extend(listen(&mut reactor, &endpoints, &layers)?);
+    for Listens { kind, addr } in &all {
         info!("listening on {kind}{addr}");
         out.line(format!("listening on {kind}{addr}"));
     }
@@ -62,6 +71,7 @@ fn serve<P: Protocol>(args: &ServeArgs, protocol: P) -> Result<(), String> {
         let fingerprint = tls.fingerprint_of_its_own();
         fingerprint.into_iter().for_each(|text| out.line(format!("fingerprint sha256 {text}")));
     }
+    manager.ready(&status(&all));
     let began = reactor.net().now();
     let interval = args.reports.stats.map(|Span(interval)| interval);
     let report = Report::new(interval, began);
@@ -69,11 +79,32 @@ fn serve<P: Protocol>(args: &ServeArgs, protocol: P) -> Result<(), String> {
         Some(tls) => tls.reload(),
         None => info!("SIGHUP: there is nothing to load again"),
     };
-    let result = run_loop(&mut reactor, &signals, &out, report, trace.as_ref(), reloads);
-    let stats = reactor.hub().stats();
+    let result =
+        run_loop(&mut reactor, &signals, &out, report, trace.as_ref(), reloads, &mut manager);
+    let lasted = reactor.net().now() - began;
+    log_totals(&reactor.hub().stats(), lasted);
+    // Not least if the loop failed.
+    let traced = trace.map_or(Ok(()), |file| file.finish(reactor.hub()));
+    out.flush();
+    manager.flush();
+    result.map_err(|e| format!("the loop cannot go on: {}", reason(&e)))?;
+    traced
+}
+
+fn endpoints(addresses: &[String], protocol: ProtocolName) -> Result<Vec<Endpoint>, String> {
+    let endpoints = addresses.iter().map(|text| text.parse());
+    let endpoints: Vec<Endpoint> = endpoints.collect::<Result<_, String>>()?;
+    let mut udp = endpoints.iter().filter(|endpoint| matches!(endpoint, Endpoint::Udp(_)));
+    if let (ProtocolName::Chat, Some(endpoint)) = (protocol, udp.next()) {
+        let why = "chat is for those who are connected; greet, echo and discard serve UDP";
+        return Err(format!("cannot listen on {endpoint}: {why}"));
+    }
+    Ok(endpoints)
+}
+
+fn log_totals(stats: &Stats, lasted: Duration) {
     info!(
-        "stopped after {:.1?}: {} connections, {} messages, {} bytes in, {} bytes out{}",
-        reactor.net().now() - began,
+        "stopped after {lasted:.1?}: {} connections, {} messages, {} bytes in, {} bytes out{}",
         stats.accepted,
         stats.messages,
         stats.bytes_in,
@@ -83,11 +114,6 @@ fn serve<P: Protocol>(args: &ServeArgs, protocol: P) -> Result<(), String> {
             (come, gone) => format!("; {come} datagrams in, {gone} datagrams out"),
         }
     );
-    // Not least if the loop failed.
-    let traced = trace.map_or(Ok(()), |file| file.finish(reactor.hub()));
-    out.flush();
-    result.map_err(|e| format!("the loop cannot go on: {}", reason(&e)))?;
-    traced
 }
 
 /// The loop of the program: a turn, and then whatever signals and the clock ask for.
@@ -98,16 +124,21 @@ fn run_loop<P: Protocol>(
     mut report: Report,
     trace: Option<&TraceFile>,
     reload: impl Fn(),
+    manager: &mut Manager,
 ) -> io::Result<()> {
     while !reactor.is_done() {
         let now = reactor.net().now();
-        reactor.turn_within(report.left(now))?;
+        reactor.turn_within(report.left(now).min(manager.left(now)))?;
         for wish in signals.take(reactor.net()) {
             let now = reactor.net().now();
             match wish {
                 Wish::Stop if reactor.hub().is_stopping() => {}
                 Wish::Stop => reactor.hub().stop(),
-                Wish::Reload => reload(),
+                Wish::Reload => {
+                    manager.reloading();
+                    reload();
+                    manager.reloaded();
+                }
                 Wish::Trace => match trace {
                     Some(file) => file.save(reactor.hub()),
                     None => info!("SIGUSR2: there is no trace to write, it takes --trace FILE"),
@@ -115,7 +146,11 @@ fn run_loop<P: Protocol>(
                 Wish::Report => out.line(report::totals(reactor.hub(), now)),
             }
         }
+        if reactor.hub().is_stopping() {
+            manager.stopping(reactor.hub().len());
+        }
         let now = reactor.net().now();
+        manager.turned(now);
         report.due(reactor.hub(), now).into_iter().for_each(|line| out.line(line));
     }
     let now = reactor.net().now();
@@ -123,17 +158,48 @@ fn run_loop<P: Protocol>(
     Ok(())
 }
 
+/// Somewhere where clients may come.
+struct Listens {
+    /// `tcp `, `tls `, or nothing if its address says so.
+    kind: &'static str,
+    addr: Addr,
+}
+
+/// For whoever asks the service manager.
+fn status(all: &[Listens]) -> String {
+    let all: Vec<String> =
+        all.iter().map(|Listens { kind, addr }| format!("{kind}{addr}")).collect();
+    format!("listening on {}", all.join(", "))
+}
+
+/// At every socket that was handed over, or nowhere.
+fn listen_on<P: Protocol>(
+    reactor: &mut Reactor<P>,
+    sockets: Vec<Inheritance>,
+    layers: &Layers<'_>,
+) -> Result<Vec<Listens>, String> {
+    let mut all = Vec::new();
+    for inheritance in sockets {
+        let (name, is_secured) = (inheritance.name.clone(), inheritance.is_secured());
+        let listening = inheritance.serve(reactor);
+        let listening =
+            listening.map_err(|e| format!("cannot serve inherited {name}: {}", words(&e)))?;
+        info!("inherited {name}");
+        all.push(layers.put(reactor, listening, is_secured));
+    }
+    Ok(all)
+}
+
 /// At every address of everything that was asked for, or nowhere.
 fn listen<P: Protocol>(
     reactor: &mut Reactor<P>,
     endpoints: &[Endpoint],
-    proxies: Option<Proxies>,
-    tls: Option<&Shown>,
-) -> Result<Vec<(&'static str, Addr)>, String> {
+    layers: &Layers<'_>,
+) -> Result<Vec<Listens>, String> {
     // All are found before the first is listened at.
     let mut found = Vec::new();
     for endpoint in endpoints {
-        if let (Endpoint::Unix(_), Some(_)) = (endpoint, &proxies) {
+        if let (Endpoint::Unix(_), Some(_)) = (endpoint, &layers.proxies) {
             let why = "--proxy-protocol is for TCP and TLS, and would be missed there";
             return Err(format!("cannot listen on {endpoint}: {why}"));
         }
@@ -151,7 +217,8 @@ fn listen<P: Protocol>(
         let listening = match endpoint {
             Endpoint::Udp(_) => {
                 let bound = reactor.bind_udp_all(&addrs[..]).map_err(|e| failed(reason(&e)))?;
-                all.extend(bound.into_iter().map(|bound| ("udp ", bound.addr.into())));
+                let told = |bound: Bound| Listens { kind: "udp ", addr: bound.addr.into() };
+                all.extend(bound.into_iter().map(told));
                 continue;
             }
             Endpoint::Unix(path) => {
@@ -161,42 +228,43 @@ fn listen<P: Protocol>(
             _ => reactor.listen_all(&addrs[..]).map_err(|e| reason(&e)),
         };
         for listening in listening.map_err(failed)? {
-            let kind = match endpoint {
-                Endpoint::Tls(_) => "tls ",
-                Endpoint::Unix(_) => "", // its address says so
-                _ => "tcp ",
-            };
-            if !matches!(endpoint, Endpoint::Unix(_)) {
-                let tls = tls.filter(|_| matches!(endpoint, Endpoint::Tls(_))).map(Shown::server);
-                put_layer(reactor, listening.id, proxies.clone(), tls);
-            }
-            all.push((kind, listening.addr));
+            all.push(layers.put(reactor, listening, matches!(endpoint, Endpoint::Tls(_))));
         }
     }
     Ok(all)
 }
 
-/// Whom a header of the PROXY protocol is believed, and how long it may be.
-type Proxies = (TrustedProxies, usize);
+/// What stands between the wire and the protocol: what a balancer says of its client, then TLS.
+struct Layers<'a> {
+    /// Whom a header of the PROXY protocol is believed, and how long it may be.
+    proxies: Option<(TrustedProxies, usize)>,
+    tls: Option<&'a Shown>,
+}
 
-/// What stands between the wire and the protocol for those who come by this listener: what a
-/// balancer says of its client, then TLS.
-fn put_layer<P: Protocol>(
-    reactor: &mut Reactor<P>,
-    listener: ListenerId,
-    proxies: Option<Proxies>,
-    tls: Option<tls::Server>,
-) {
-    match (proxies, tls) {
-        (None, None) => {}
-        (None, Some(tls)) => reactor.layer(listener, move |_| tls.layer()),
-        (Some((trusted, header_max)), tls) => reactor.layer(listener, move |addr| {
-            let proxy = trusted.accept(addr)?.header_max(header_max);
-            Ok(Box::new(match &tls {
-                Some(tls) => proxy.then(tls.layer()?),
-                None => proxy,
-            }))
-        }),
+impl Layers<'_> {
+    /// Neither is for a unix socket.
+    fn put<P: Protocol>(
+        &self,
+        reactor: &mut Reactor<P>,
+        Listening { id, addr }: Listening,
+        is_secured: bool,
+    ) -> Listens {
+        if matches!(addr, Addr::Unix(_)) {
+            return Listens { kind: "", addr };
+        }
+        let tls = self.tls.filter(|_| is_secured).map(Shown::server);
+        match (self.proxies.clone(), tls) {
+            (None, None) => {}
+            (None, Some(tls)) => reactor.layer(id, move |_| tls.layer()),
+            (Some((trusted, header_max)), tls) => reactor.layer(id, move |addr| {
+                let proxy = trusted.accept(addr)?.header_max(header_max);
+                Ok(Box::new(match &tls {
+                    Some(tls) => proxy.then(tls.layer()?),
+                    None => proxy,
+                }))
+            }),
+        }
+        Listens { kind: if is_secured { "tls " } else { "tcp " }, addr }
     }
 }
 

@@ -87,6 +87,55 @@ impl Os {
         })
     }
 
+    /// [`listen`](Net::listen) at a socket that somebody else has made.
+    pub(crate) fn adopt(
+        &mut self,
+        socket: impl Into<Socket>,
+        options: &SocketOptions,
+        token: Token,
+    ) -> io::Result<(Listener, Addr)> {
+        let socket = socket.into();
+        let wrong = |why| Err(io::Error::new(io::ErrorKind::InvalidInput, why));
+        if socket.r#type()? != Type::STREAM {
+            return wrong("it is no stream of bytes");
+        }
+        if !listens(&socket)? {
+            return wrong("it does not listen");
+        }
+        socket.set_nonblocking(true)?;
+        let addr = socket.local_addr()?;
+        let (door, addr) = match addr.as_socket() {
+            Some(addr) => {
+                set_options(&SockRef::from(&socket), options)?;
+                (Door::Tcp(TcpListener::from_std(socket.into())), addr.into())
+            }
+            // Its file is whoever's who made it.
+            #[cfg(unix)]
+            None if addr.is_unix() => {
+                let socket = UnixListener::from_std(socket.into());
+                (Door::Unix(None, socket), unix::name_of(&addr).into())
+            }
+            None => return wrong("it is neither of TCP nor a unix socket"),
+        };
+        self.watch_door(door, addr, options, token)
+    }
+
+    fn watch_door(
+        &mut self,
+        mut socket: Door,
+        addr: Addr,
+        options: &SocketOptions,
+        token: Token,
+    ) -> io::Result<(Listener, Addr)> {
+        let (registry, token) = (self.poll.registry(), pack(token));
+        match &mut socket {
+            Door::Tcp(socket) => registry.register(socket, token, Interest::READABLE)?,
+            #[cfg(unix)]
+            Door::Unix(_, socket) => registry.register(socket, token, Interest::READABLE)?,
+        }
+        Ok((Listener { socket, options: options.clone() }, addr))
+    }
+
     /// Whether sleeps end within some tens of microseconds of their time (on an idle machine),
     /// instead of with a whole millisecond; at first they do not. Costs a system call a sleep.
     ///
@@ -263,6 +312,17 @@ fn set_reuse_port(socket: &Socket) -> io::Result<()> {
 )))]
 fn set_reuse_port(_: &Socket) -> io::Result<()> {
     Err(io::Error::new(io::ErrorKind::Unsupported, "this system has no SO_REUSEPORT"))
+}
+
+#[cfg(any(target_os = "android", target_os = "freebsd", target_os = "linux"))]
+fn listens(socket: &Socket) -> io::Result<bool> {
+    socket.is_listener()
+}
+
+/// The first `accept` will say.
+#[cfg(not(any(target_os = "android", target_os = "freebsd", target_os = "linux")))]
+fn listens(_: &Socket) -> io::Result<bool> {
+    Ok(true)
 }
 
 /// A socket that listens and is known to nobody yet.
@@ -454,7 +514,7 @@ impl Net for Os {
         options: &SocketOptions,
         token: Token,
     ) -> io::Result<(Listener, Addr)> {
-        let (mut socket, addr) = match addr {
+        let (socket, addr) = match addr {
             Addr::Ip(addr) => {
                 let socket = listen_tcp(*addr, options)?;
                 let addr = socket.local_addr()?.into();
@@ -468,13 +528,7 @@ impl Net for Os {
             #[cfg(not(unix))]
             Addr::Unix(_) => return Err(no_unix_sockets()),
         };
-        let (registry, token) = (self.poll.registry(), pack(token));
-        match &mut socket {
-            Door::Tcp(socket) => registry.register(socket, token, Interest::READABLE)?,
-            #[cfg(unix)]
-            Door::Unix(_, socket) => registry.register(socket, token, Interest::READABLE)?,
-        }
-        Ok((Listener { socket, options: options.clone() }, addr))
+        self.watch_door(socket, addr, options, token)
     }
 
     fn retire(&mut self, listener: &mut Listener) {

@@ -10,6 +10,8 @@ mod support;
 mod calls;
 mod chat;
 mod deadlines;
+#[cfg(target_os = "linux")]
+mod inherited;
 mod limits;
 mod load;
 #[cfg(unix)]
@@ -26,6 +28,8 @@ mod send;
 mod signals;
 mod startup;
 mod streams;
+#[cfg(target_os = "linux")]
+mod takeover;
 mod trace;
 mod tutorial;
 #[cfg(unix)]

@@ -138,8 +138,19 @@ impl Running {
         stderr: impl Into<Stdio>,
         stdout: usize,
     ) -> Self {
+        Self::spawn(command, Stdio::piped(), stderr.into(), stdout)
+    }
+
+    /// With this as its standard input.
+    pub(crate) fn given(command: &mut Command, stdin: impl Into<Stdio>) -> Self {
+        let mut running = Self::spawn(command, stdin.into(), Stdio::piped(), usize::MAX);
+        running.stderr = Lines::first(usize::MAX, running.child.stderr.take().unwrap());
+        running
+    }
+
+    fn spawn(command: &mut Command, stdin: Stdio, stderr: Stdio, stdout: usize) -> Self {
         let mut child = command
-            .stdin(Stdio::piped())
+            .stdin(stdin)
             .stdout(Stdio::piped())
             .stderr(stderr)
             .spawn()

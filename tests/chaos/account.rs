@@ -180,6 +180,8 @@ impl Account {
             // Whether the other end did that is known outside.
             "broken" => true,
             "fault" | "output overflow" => self.layered,
+            // What came with its handshake was kept, for it paused as soon as it was met.
+            "input overflow" => self.layered && self.paused && self.taken == 0,
             "out of memory" => memory_is_short,
             // What came with a handshake may have been kept for a while.
             "idle" if self.layered => after(self.begun, config.idle),
@@ -191,7 +193,11 @@ impl Account {
             "deadline" => self.deadline.is_some_and(|at| now >= at),
             "connect timeout" => !self.opened && after(self.begun, config.connect),
             "handshake" => self.layered && !self.opened && after(self.begun, config.handshake),
-            "stopped" => stopped_well,
+            // Whoever was to begin later need not be waited for.
+            "stopped" => {
+                let waited = |at: &Duration| self.begun + Duration::from_millis(2) >= *at;
+                stopped_well || !self.opened && stops.first().is_some_and(waited)
+            }
             _ => false,
         };
         assert!(right, "{name} is not how this connection ended");

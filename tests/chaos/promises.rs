@@ -155,8 +155,10 @@ impl Account {
     /// is in the way of that (interrupted calls, no memory) passes.
     fn is_told_to_stop(&mut self, unsent: usize, now: Duration) {
         let busy = self.paused || self.closing || self.left > 0 || unsent > 0;
-        // Before its handshake a layer holds back the last words too.
-        if busy || self.told || !self.was_there || self.layered && self.finishing {
+        // Before its handshake a layer holds back the last words too; and whoever has said nothing
+        // may have come just now.
+        let spared = self.layered && self.finishing || self.heard.is_none();
+        if busy || self.told || !self.was_there || spared {
             self.quiet = None;
             return;
         }

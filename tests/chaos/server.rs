@@ -379,16 +379,25 @@ impl Server {
         let addr = SocketAddr::from(([127, 0, 0, 9], self.next_port));
         self.next_port += 1;
         let room = hub.len() < self.config.conns_max;
-        let layered = self.dice.one_in(3);
+        let (layered, later) = (self.dice.one_in(3), self.dice.one_in(4));
+        let after = match later && !layered {
+            true => Duration::from_millis(1 + self.dice.below(200) as u64),
+            false => Duration::ZERO,
+        };
         let id = match layered {
             true => hub.connect_through(addr, Box::new(Envelope::default())),
-            false => hub.connect(addr),
+            false if after.is_zero() => hub.connect(addr),
+            false => hub.connect_in(addr, after),
         };
         if id.to_string().starts_with("#4294967295.") {
-            return; // after a second stop nothing is begun
+            return; // after a second stop nothing is begun, and after the first not later
         }
-        let account = Account::new(id, hub.now(), self.clock.now(), &self.config);
+        let (now, clock) = (hub.now() + after, self.clock.now() + after);
+        let account = Account::new(id, now, clock, &self.config);
         let mut account = Account { layered, ..account };
+        if !after.is_zero() {
+            account.up_by = Duration::MAX / 2; // it may begin late
+        }
         if !room {
             assert!(hub.peer(id).is_none(), "more than there is room for");
             account.doomed = Some(&["out of room"]);

@@ -7,7 +7,7 @@ use std::{
 
 use charkh::{
     Config, ConnId, Hub, Input, Peer, Protocol, Reactor, Reason, Result,
-    net::{ClientId, Sim},
+    net::{ClientId, Net, Sim},
 };
 
 #[path = "../../examples/echo.rs"]
@@ -29,6 +29,16 @@ pub fn settle<P: Protocol>(reactor: &mut Reactor<P, Sim>) {
         }
     }
     panic!("the wheel never comes to rest");
+}
+
+/// Whatever happens in this time.
+pub fn run_for<P: Protocol>(reactor: &mut Reactor<P, Sim>, time: Duration) {
+    let until = reactor.net().now() + time;
+    while let left = until.saturating_sub(reactor.net().now())
+        && !left.is_zero()
+    {
+        reactor.turn_within(left).unwrap();
+    }
 }
 
 /// Until nothing more comes out for this client.

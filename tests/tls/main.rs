@@ -8,6 +8,7 @@ mod ca;
 mod configs;
 mod endings;
 mod handshakes;
+mod kept;
 mod memory;
 mod peer;
 mod raw;

@@ -116,6 +116,15 @@ pub(super) fn accept(listener: &UnixListener) -> io::Result<(OwnedFd, UnixAddr)>
     Ok((stream.into(), addr.as_pathname().map_or(UnixAddr::Unnamed, UnixAddr::path)))
 }
 
+/// What a socket that somebody else has made is called.
+pub(super) fn name_of(addr: &SockAddr) -> UnixAddr {
+    match (addr.as_pathname(), addr.as_abstract_namespace()) {
+        (Some(path), _) => UnixAddr::path(path),
+        (None, Some(name)) => UnixAddr::abstract_name(name),
+        (None, None) => UnixAddr::Unnamed,
+    }
+}
+
 fn sock_addr(addr: &UnixAddr) -> io::Result<SockAddr> {
     let wrong = |text: &str| Err(io::Error::new(ErrorKind::InvalidInput, text));
     let (what, name) = match addr {
