@@ -26,6 +26,7 @@ mod send;
 mod signals;
 mod startup;
 mod streams;
+mod tls;
 mod trace;
 mod tutorial;
 #[cfg(unix)]
