@@ -129,8 +129,8 @@ impl Client {
     pub fn connect_unix(addr: &UnixAddr, timeouts: &Timeouts) -> io::Result<Self> {
         let (told, result) = mpsc::channel();
         let addr = addr.clone();
-        // Std cannot wait for this with a limit. Whoever has waited too long leaves a thread behind,
-        // which waits on.
+        // Std cannot wait for this with a limit. Whoever has waited too long leaves a thread
+        // behind, which waits on.
         thread::Builder::new().name("charkh-connect".into()).spawn(move || {
             let _ = told.send(connect_unix(&addr));
         })?;

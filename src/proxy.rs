@@ -24,7 +24,7 @@
 //! let listening = reactor.listen("127.0.0.1:0")?;
 //! let trusted: TrustedProxies = "10.1.0.0/16,fd00:1::/64".parse()?;
 //! reactor.layer(listening.id, move |addr| Ok(Box::new(trusted.accept(addr)?)));
-//! # Result::Ok(())
+//! # Ok::<(), charkh::Fault>(())
 //! ```
 //!
 //! [`SendProxy`] is the other side of it: it says whom a connection to another server is for.
@@ -374,7 +374,10 @@ pub enum Version {
 ///
 /// /// For this client, a connection to the server behind us.
 /// fn pass_on(peer: &mut Peer, server: std::net::SocketAddr) {
-///     let header = SendProxy::new(Version::V2, peer.addr(), server);
+///     let header = match peer.addr().socket_addr() {
+///         Some(client) => SendProxy::new(Version::V2, client, server),
+///         None => SendProxy::local(Version::V2), // it came by a unix socket
+///     };
 ///     peer.hub().connect_through(server, Box::new(header));
 /// }
 /// ```

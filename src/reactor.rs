@@ -414,8 +414,8 @@ impl<P: Protocol, N: Net> Reactor<P, N> {
             || !ended.is_empty()
             || !dials.is_empty()
             || sweeping
-            || self.jobs.has_more()
             || self.has_datagrams()
+            || self.jobs.has_more()
             || self.may_accept() && self.listeners.iter().any(|listener| listener.ready)
     }
 
@@ -434,8 +434,9 @@ impl<P: Protocol, N: Net> Reactor<P, N> {
             _ => None,
         };
         let timers = self.hub.timers.next();
-        let all = [timers, self.accept_at, self.starved_at, self.next_receive(), grace];
-        let whole = all.into_iter().flatten().min().map(Duration::from_millis);
+        let all = [timers, self.accept_at, self.starved_at, grace];
+        let all = all.into_iter().chain([self.next_receive()]);
+        let whole = all.flatten().min().map(Duration::from_millis);
         [whole, self.hub.tick_at].into_iter().flatten().min()
     }
 

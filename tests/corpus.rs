@@ -43,3 +43,9 @@ fn connection() {
 fn proxy_header() {
     replay("proxy_header", oracles::proxy_header::run);
 }
+
+#[cfg(feature = "tls")]
+#[test]
+fn tls_server() {
+    replay("tls_server", oracles::tls::server);
+}

@@ -247,7 +247,7 @@ struct Prologue {
 }
 
 impl Prologue {
-    fn new(then_capitals: bool) -> Box<dyn Layer> {
+    fn before(then_capitals: bool) -> Box<dyn Layer> {
         Box::new(Self { line: Vec::new(), whole: false, then_capitals })
     }
 }
@@ -302,7 +302,7 @@ fn a_layer_gives_way_to_the_next_or_to_none_at_any_byte() {
                 Ok(())
             });
             let (mut reactor, _) =
-                world_of(script, Config::default(), move |_| Ok(Prologue::new(then_capitals)));
+                world_of(script, Config::default(), move |_| Ok(Prologue::before(then_capitals)));
             let client = reactor.net().client();
             reactor.net().send(client, &wire[..cut]);
             turns(&mut reactor, 3);
@@ -321,7 +321,7 @@ fn a_layer_gives_way_to_the_next_or_to_none_at_any_byte() {
 #[test]
 fn limits_for_each_address_are_for_those_whom_a_layer_names() {
     let config = Config { conns_per_ip: Some(2), ..Config::default() };
-    let (mut reactor, diary) = world_of(Script::default(), config, |_| Ok(Prologue::new(false)));
+    let (mut reactor, diary) = world_of(Script::default(), config, |_| Ok(Prologue::before(false)));
     for _ in 0..5 {
         reactor.net().client(); // they have not said whose they are
     }

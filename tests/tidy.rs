@@ -13,6 +13,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("addr", &["logging"]),
     ("buf", &[]),
     ("client", &["addr", "layer"]),
+    ("client/sealed", &["layer"]),
     ("codec", &[]),
     ("hot", &[]),
     ("layer", &["addr"]),
@@ -49,7 +50,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("datagram", &["hub", "outbox"]),
     ("handle", &["hub", "net"]),
     ("protocol", &["conn", "datagram", "hub", "input", "peer"]),
-    ("proxy", &["layer"]),
+    ("proxy", &["addr", "layer"]),
     ("reactor", EVERYTHING_BUT_CLIENT),
     (
         "reactor/datagrams",

@@ -595,7 +595,7 @@ mod descriptors {
         struct Named;
         impl Layer for Named {
             fn receive(&mut self, wire: &mut [u8], plain: &mut Vec<u8>, _: &mut Vec<u8>) -> Result {
-                plain.extend_from_slice(wire);
+                plain.extend(&*wire);
                 Ok(())
             }
             fn send(&mut self, plain: &[u8], wire: &mut Vec<u8>) -> Result {

@@ -4,6 +4,8 @@
 pub mod codecs;
 pub mod connection;
 pub mod proxy_header;
+#[cfg(feature = "tls")]
+pub mod tls;
 
 /// Bytes read as decisions. When they run out every decision is zero.
 #[derive(Debug)]

@@ -79,9 +79,9 @@ Examples:
   charkh serve tls:7443 7000 --tls-self-signed   encrypted at one port, as it is at the other
   charkh serve --trace trace.json                what the loop did last, for ui.perfetto.dev")]
 pub(crate) struct ServeArgs {
-    /// Where to listen: host:port, [v6]:port, or a port of localhost, where 0 takes a free one, each
-    /// with tls: in front of it if TLS is spoken there, or udp: for datagrams; or unix:path, and
-    /// unix:@name for a name without a file (Linux).
+    /// Where to listen: host:port, [v6]:port, or a port of localhost, where 0 takes a free one,
+    /// each with tls: in front of it if TLS is spoken there, or udp: for datagrams; or unix:path,
+    /// and unix:@name for a name without a file (Linux).
     #[arg(value_name = "ADDRESS", default_value = address::DEFAULT)]
     pub(crate) addresses: Vec<String>,
     /// What to say: greet answers `Hello Client!`, echo sends back what comes, discard answers
@@ -466,8 +466,8 @@ Examples:
 pub(crate) struct SendArgs {
     /// What to send; without it, standard input.
     pub(crate) message: Option<OsString>,
-    /// The server: host:port, [v6]:port, a port of localhost, or unix:path; with tls: in front of it
-    /// for TLS, or udp: for UDP.
+    /// The server: host:port, [v6]:port, a port of localhost, or unix:path; with tls: in front of
+    /// it for TLS, or udp: for UDP.
     #[arg(long, short = 'a', value_name = "ADDRESS", default_value = address::DEFAULT)]
     pub(crate) to: String,
     /// Send datagrams: MESSAGE, or each line of standard input, is one, and one that answers it is

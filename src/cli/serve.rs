@@ -175,8 +175,8 @@ fn listen<P: Protocol>(
 /// Whom a header of the PROXY protocol is believed, and how long it may be.
 type Proxies = (TrustedProxies, usize);
 
-/// What stands between the wire and the protocol for those who come by this listener: what a balancer
-/// says of its client, then TLS.
+/// What stands between the wire and the protocol for those who come by this listener: what a
+/// balancer says of its client, then TLS.
 fn put_layer<P: Protocol>(
     reactor: &mut Reactor<P>,
     listener: ListenerId,

@@ -1,26 +1,24 @@
 //! Behind a balancer: HAProxy in front, with each kind of header that it sends; and headers written
 //! by hand, as a stranger would.
 use std::{
-    fs,
+    env, fs,
     io::{Read, Write},
     net::{SocketAddr, TcpListener, TcpStream},
-    os::{fd::AsRawFd, unix::net::UnixStream},
+    os::{fd::OwnedFd, unix::net::UnixStream},
     path::PathBuf,
-    process::Command,
+    process::{self, Child, Command, Stdio},
 };
 
-use socket2::SockRef;
-
 use crate::support::{
-    BINARY, Running, Said, Server, charkh, connect_from, ends_well, has_ipv6, is_silent,
-    is_without, python, read, run, scratch, until,
+    BINARY, Said, Server, charkh, connect_from, ends_well, has_ipv6, is_silent, is_without, python,
+    read, run, until,
 };
 
 const BEHIND: &str = "--proxy-protocol --proxy-from 127.0.0.1";
 
 /// HAProxy, in front of one server.
 struct Balancer {
-    running: Running,
+    child: Child,
     addr: SocketAddr,
     folder: PathBuf,
 }
@@ -28,16 +26,15 @@ struct Balancer {
 impl Balancer {
     /// Listens at a free port of this host, and sends on to `server`, both as these words say.
     fn new(name: &str, host: &str, bind: &str, server: SocketAddr, options: &str) -> Self {
-        let folder = scratch(name);
+        // Where paths are short: that of a socket may have 107 bytes.
+        let folder = env::temp_dir().join(format!("charkh-{name}-{}", process::id()));
         fs::create_dir_all(&folder).unwrap();
-        // It is given the socket, so that the port is nobody else's from the beginning.
         let listener = TcpListener::bind((host, 0)).unwrap();
-        SockRef::from(&listener).set_cloexec(false).unwrap();
-        let (addr, fd) = (listener.local_addr().unwrap(), listener.as_raw_fd());
+        let addr = listener.local_addr().unwrap();
         let config = format!(
             "global\n stats socket {folder}/stats\n maxconn 100\n\
              defaults\n mode tcp\n timeout connect 30s\n timeout client 30s\n timeout server 30s\n\
-             frontend clients\n bind fd@{fd} {bind}\n unique-id-format %ci-%cp\n\
+             frontend clients\n bind fd@0 {bind}\n unique-id-format %ci-%cp\n\
              default_backend servers\n\
              backend servers\n option tcp-check\n tcp-check send Health\n\
              tcp-check expect string Client!\n server one {server} {options}\n",
@@ -45,8 +42,16 @@ impl Balancer {
         );
         let path = folder.join("haproxy.cfg");
         fs::write(&path, config).unwrap();
-        let running = Running::new(Command::new("haproxy").arg("-db").arg("-f").arg(path));
-        Self { running, addr, folder }
+        let log = fs::File::create(folder.join("log")).unwrap();
+        // It is given the socket, so that the port is nobody else's from the beginning.
+        let child = Command::new("haproxy")
+            .args(["-db".as_ref(), "-f".as_ref(), path.as_os_str()])
+            .stdin(OwnedFd::from(listener))
+            .stdout(Stdio::null())
+            .stderr(log)
+            .spawn()
+            .unwrap();
+        Self { child, addr, folder }
     }
 
     /// What it says of the server's health.
@@ -65,8 +70,10 @@ impl Balancer {
 
 impl Drop for Balancer {
     fn drop(&mut self) {
-        self.running.kill();
-        // What is left of it harms nobody.
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+        let log = fs::read_to_string(self.folder.join("log")).unwrap_or_default();
+        println!("{log}"); // shown if the test fails
         let _ = fs::remove_dir_all(&self.folder);
     }
 }
@@ -115,6 +122,7 @@ fn case_116_behind_haproxy_a_client_may_have_ipv6() {
         let mut client = connect_from("[::1]", balancer.addr, 0);
         is_greeted(&mut client);
         server.log().find(&established(client.local_addr().unwrap()));
+        drop(client);
         server.stop();
     }
 }

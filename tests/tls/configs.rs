@@ -88,7 +88,7 @@ fn what_is_wrong_with_a_client_is_one_sentence() {
         assert!(client.layer(name).is_ok(), "{name}");
     }
     for name in ["", "local host", "گربه", "[::1]", "a..b"] {
-        let error = client.layer(name).err().expect("it is none");
+        let Err(error) = client.layer(name) else { panic!("{name} is none") };
         let sentence = format!("{name:?} is neither a host's name nor an address");
         assert_eq!((error.kind(), error.to_string()), (ErrorKind::InvalidInput, sentence));
     }

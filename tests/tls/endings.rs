@@ -112,7 +112,7 @@ fn what_was_changed_on_the_way_is_told_to_the_peer() {
         let answer = scene.reactor.net().receive(peer.id);
         peer.hear(&answer);
         assert_eq!(peer.error, Some(Error::AlertReceived(AlertDescription::BadRecordMac)));
-        assert_eq!(scene.diary.lines(), ["open", "fault: cannot decrypt peer's message"]);
+        assert_eq!(scene.diary.lines(), ["open", "fault: what came cannot be decrypted"]);
     }
 }
 

@@ -190,7 +190,10 @@ fn case_098_a_record_may_be_so_long_and_no_longer() {
             scene.deliver(id, &wire);
             assert_eq!(scene.diary.count("data") * full, heard, "{size}");
             if heard == 0 {
-                assert_eq!(scene.end(), "fault: peer sent excess record size");
+                assert_eq!(
+                    scene.end(),
+                    "fault: the peer sent a record that is longer than TLS allows"
+                );
                 let answer = scene.reactor.net().receive(id);
                 assert_eq!(raw::records(&answer).len(), 1, "an alert that nobody else can read");
             }
@@ -217,6 +220,6 @@ fn case_093_a_record_that_never_ends_holds_no_more_than_itself() {
         assert!(memory >= sent && memory <= (2 * sent).min(tls::RECORD_MAX), "{memory} for {sent}");
     }
     scene.deliver(id, &[0]);
-    assert_eq!(scene.end(), "fault: cannot decrypt peer's message");
+    assert_eq!(scene.end(), "fault: what came cannot be decrypted");
     assert_eq!(scene.reactor.hub().stats().memory, 0);
 }

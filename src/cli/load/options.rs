@@ -37,8 +37,8 @@ Examples:
 pub(crate) struct LoadArgs {
     #[command(subcommand)]
     pub(crate) merge: Option<Merge>,
-    /// The target: host:port, [v6]:port, a port of localhost, or unix:path; with tls: in front of it
-    /// for TLS.
+    /// The target: host:port, [v6]:port, a port of localhost, or unix:path; with tls: in front of
+    /// it for TLS.
     #[arg(required = true)]
     pub(crate) address: Option<String>,
     #[command(flatten)]
