@@ -10,7 +10,7 @@ fn s_client(files: &Files, addr: SocketAddr, options: &str) -> Command {
     let (addr, ca) = (addr.to_string(), files.path("ca.pem"));
     command.args(["s_client", "-connect", &addr, "-CAfile", &ca, "-verify_return_error"]);
     command.args(["-verify_hostname", "localhost"]);
-    if !options.contains("-servername") {
+    if !options.contains("servername") {
         command.args(["-servername", "localhost"]);
     }
     command.args(options.split_whitespace());

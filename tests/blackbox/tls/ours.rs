@@ -138,11 +138,12 @@ fn case_097_send_says_that_an_answer_was_cut_short() {
     let accepts = server.stdout.find("ACCEPT 127.0.0.1:");
     let to = format!("tls:{}", accepts.strip_prefix("ACCEPT ").unwrap());
     let mut sending = Command::new(BINARY);
-    sending.args(["send", "--to", &to, "--ca", &files.path("ca.pem"), "hello, said the client\n"]);
-    let mut sending = Running::new(&mut sending);
+    let mut sending =
+        Running::new(sending.args(["send", "--to", &to, "--ca", &files.path("ca.pem")]));
+    sending.stdin.as_mut().unwrap().write_all(b"hello, said the client\n").unwrap();
     server.stdout.find("hello, said the client");
-    server.stdin.as_mut().unwrap().write_all(b"hello, said the serv\n").unwrap();
-    sending.stdout.find("Received from server: hello, said the serv");
+    server.stdin.as_mut().unwrap().write_all(b"hello, said the server\n").unwrap();
+    sending.stdout.find("hello, said the server");
     server.kill();
     assert_eq!(sending.exit_code(), 1);
     let errors = sending.stderr.to_end().join("\n");
