@@ -30,6 +30,7 @@ mod startup;
 mod streams;
 #[cfg(target_os = "linux")]
 mod takeover;
+mod tls;
 mod trace;
 mod tutorial;
 #[cfg(unix)]

@@ -38,6 +38,15 @@ impl Authority {
         })
     }
 
+    /// From an hour ago on, for so many days.
+    pub fn sign_for_days(&self, names: &[&str], days: u64) -> Identity {
+        self.sign_with(names, |params| {
+            let from = std::time::SystemTime::now() - std::time::Duration::from_secs(3_600);
+            params.not_before = from.into();
+            params.not_after = (from + std::time::Duration::from_secs(days * 86_400)).into();
+        })
+    }
+
     /// For this key.
     pub fn sign_key(&self, names: &[&str], key: &KeyPair) -> Identity {
         self.sign_params(names, key, |_| ())
