@@ -49,7 +49,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("datagram", &["hub", "outbox"]),
     ("handle", &["hub", "net"]),
     ("protocol", &["conn", "datagram", "hub", "input", "peer"]),
-    ("proxy", &["layer"]),
+    ("proxy", &["addr", "layer"]),
     ("reactor", EVERYTHING_BUT_CLIENT),
     (
         "reactor/datagrams",
