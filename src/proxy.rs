@@ -388,16 +388,16 @@ pub struct SendProxy {
 
 impl SendProxy {
     /// For this client, which had connected to that address. Where only one of them is of IPv4 it
-    /// is sent in its IPv6 form.
-    pub fn new(version: Version, client: SocketAddr, connected_to: SocketAddr) -> Self {
-        let addr = |addr: SocketAddr, ip: IpAddr| SocketAddr::new(ip, addr.port());
-        let (from, to) = (client.ip().to_canonical(), connected_to.ip().to_canonical());
-        let addresses = match from.is_ipv4() == to.is_ipv4() {
-            true => (addr(client, from), addr(connected_to, to)),
-            false => (addr(client, in_ipv6(from)), addr(connected_to, in_ipv6(to))),
-        };
-        let header = ProxyHeader::with_address(ProxiedAddress::stream(addresses.0, addresses.1));
-        Self::of(version, &header)
+    /// is sent in its IPv6 form; and for a client that came by a unix socket, which has no address
+    /// elsewhere, it is sent for nobody.
+    pub fn new(version: Version, client: impl Into<Addr>, connected_to: impl Into<Addr>) -> Self {
+        match (client.into(), connected_to.into()) {
+            (Addr::Ip(client), Addr::Ip(connected_to)) => {
+                let addresses = in_one_family(client, connected_to);
+                Self::of(version, &ProxyHeader::with_address(addresses))
+            }
+            _ => Self::local(version),
+        }
     }
 
     /// For nobody: a connection of our own, such as a health check.
@@ -426,11 +426,17 @@ impl SendProxy {
     }
 }
 
-fn in_ipv6(ip: IpAddr) -> IpAddr {
-    match ip {
+fn in_one_family(client: SocketAddr, connected_to: SocketAddr) -> ProxiedAddress {
+    let in_ipv6 = |ip| match ip {
         IpAddr::V4(ip) => ip.to_ipv6_mapped().into(),
         ip => ip,
-    }
+    };
+    let (from, to) = (client.ip().to_canonical(), connected_to.ip().to_canonical());
+    let (from, to) = match from.is_ipv4() == to.is_ipv4() {
+        true => (from, to),
+        false => (in_ipv6(from), in_ipv6(to)),
+    };
+    ProxiedAddress::stream((from, client.port()).into(), (to, connected_to.port()).into())
 }
 
 impl fmt::Debug for SendProxy {
@@ -656,8 +662,8 @@ mod tests {
     #[test]
     fn what_is_sent() {
         let sent = |version, client: &str, to: &str| {
-            let layer = SendProxy::new(version, client.parse().unwrap(), to.parse().unwrap());
-            let (mut wire, mut layer) = (Vec::new(), layer);
+            let mut layer = SendProxy::new(version, addr_of(client), addr_of(to));
+            let mut wire = Vec::new();
             layer.start(&mut wire).unwrap();
             assert_eq!(wire, layer.header());
             assert!(matches!(layer.next(), Next::Nothing));
@@ -675,5 +681,7 @@ mod tests {
         assert_eq!(SendProxy::local(Version::V1).header(), b"PROXY UNKNOWN\r\n");
         let nobody = SendProxy::local(Version::V2);
         assert_eq!([nobody.header(), b"Hello"].concat(), v2([0x20, 0x00], b""));
+        let of_unix = SendProxy::new(Version::V2, crate::UnixAddr::Unnamed, ([192, 0, 2, 1], 443));
+        assert_eq!(of_unix.header(), nobody.header());
     }
 }

@@ -6,7 +6,7 @@ mod common;
 use std::{net::SocketAddr, time::Duration};
 
 use charkh::{
-    Config, ConnId, Layer, Peer, Reactor, Result,
+    Addr, Config, Layer, Peer, Reactor, Result,
     net::{
         ClientId, Sim,
         sim::{self, Faults},
@@ -18,6 +18,7 @@ use common::{Diary, MS, Script, read_all, settle};
 type World = Reactor<Script, Sim>;
 
 const BALANCER: &str = "10.0.0.1:4000";
+const SERVER: ([u8; 4], u16) = ([10, 0, 0, 2], 80);
 const CLIENT: &str = "203.0.113.7:51000";
 const CLIENT_V6: &str = "[2001:db8::7]:51000";
 
@@ -42,8 +43,8 @@ fn from(reactor: &mut World, addr: &str) -> ClientId {
 }
 
 fn header(version: Version, client: &str) -> Vec<u8> {
-    let to = "192.0.2.1:443".parse().unwrap();
-    SendProxy::new(version, client.parse().unwrap(), to).header().to_vec()
+    let client: SocketAddr = client.parse().unwrap();
+    SendProxy::new(version, client, ([192, 0, 2, 1], 443)).header().to_vec()
 }
 
 /// With a field that says nothing to us.
@@ -329,23 +330,16 @@ fn another_layer_reads_all_that_comes_after_the_header() {
 }
 
 /// Asks for a connection to a server behind, and says something at once.
-fn dials(through: impl Fn(SocketAddr) -> SendProxy + 'static) -> (World, Diary) {
+fn dials(through: impl Fn(Addr) -> SendProxy + 'static) -> (World, Diary) {
     let mut script = Script::default();
     script.data = Box::new(move |peer: &mut Peer, input| {
         let bytes = input.take_all().to_vec();
         if peer.listener().is_some() {
-            let (layer, to) = (
-                through(peer.addr().socket_addr().ok_or("nobody")?),
-                "10.0.0.2:80".parse::<SocketAddr>()?,
-            );
-            let id: ConnId = peer.hub().connect_through(to, Box::new(layer));
+            let layer = through(peer.addr());
+            let id = peer.hub().connect_through(SERVER, Box::new(layer));
             peer.to(id).ok_or("it is gone")?.send(&bytes);
         } else {
-            assert_eq!(
-                peer.addr(),
-                "10.0.0.2:80".parse::<SocketAddr>()?,
-                "who is dialed is who it is"
-            );
+            assert_eq!(peer.addr(), Addr::from(SERVER), "who is dialed is who it is");
             peer.send(&[b"heard ", &bytes[..]].concat());
         }
         Ok(())
@@ -357,7 +351,7 @@ fn dials(through: impl Fn(SocketAddr) -> SendProxy + 'static) -> (World, Diary) 
 #[test]
 fn what_is_sent_on_begins_with_a_header() {
     for version in [Version::V1, Version::V2] {
-        let to = "192.0.2.1:443".parse().unwrap();
+        let to = ([192, 0, 2, 1], 443);
         let (mut reactor, diary) = dials(move |client| SendProxy::new(version, client, to));
         let client = from(&mut reactor, CLIENT);
         reactor.net().send(client, b"Hello");

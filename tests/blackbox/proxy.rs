@@ -10,8 +10,8 @@ use std::{
 };
 
 use crate::support::{
-    BINARY, Said, Server, charkh, connect_from, ends_well, has_ipv6, is_silent, is_without, python,
-    read, run, until,
+    BINARY, Running, Said, Server, address_in, charkh, connect_from, ends_well, has_ipv6,
+    is_silent, is_without, python, read, run, until,
 };
 
 const BEHIND: &str = "--proxy-protocol --proxy-from 127.0.0.1";
@@ -124,6 +124,25 @@ fn case_116_behind_haproxy_a_client_may_have_ipv6() {
         server.log().find(&established(client.local_addr().unwrap()));
         drop(client);
         server.stop();
+    }
+}
+
+/// The header comes first, and TLS after it, from the client itself.
+#[test]
+fn behind_haproxy_tls_may_be_spoken() {
+    if is_without("haproxy") {
+        return;
+    }
+    let mut command = Command::new(BINARY);
+    command.args(["serve", "tls:127.0.0.1:0", "--tls-self-signed"]).args(BEHIND.split(' '));
+    let running = Running::new(command.env_remove("RUST_LOG"));
+    let addr = address_in(&running.stdout.find("listening on tls "));
+    let balancer = Balancer::new("haproxy-tls", "127.0.0.1", "accept-proxy", addr, "send-proxy-v2");
+    for client in ["192.0.2.7:5001", "[2001:db8::7]:5003"] {
+        let to = format!("tls:{}", balancer.addr);
+        let options = ["--insecure", "--proxy-header", "v2", "--proxy-client", client];
+        greeted(&[&["send", "--to", &to][..], &options].concat());
+        running.stderr.find(&established(client));
     }
 }
 
@@ -246,7 +265,7 @@ fn case_116_strangers_are_refused_whatever_they_say() {
         (lines.len() == 2).then_some(lines)
     });
     for line in lines {
-        let addr = crate::support::address_in(&line);
+        let addr = address_in(&line);
         for first in [&b"PROXY TCP4 127.0.0.1 127.0.0.1 1 2\r\nHello"[..], b"Hello", b""] {
             let mut stranger = connect_from("127.0.0.2", addr, 0);
             // It may be closed by now.
