@@ -293,7 +293,8 @@ fn reach(addrs: &[Addr], spec: &Spec) -> Result<Addr, String> {
             (Addr::Ip(addr), None) => Client::connect(addr, &timeouts).map_err(|e| reason(&e)),
             (Addr::Ip(addr), Some(layer)) => {
                 let client = Client::connect_through(addr, layer, &timeouts);
-                let ended = client.and_then(|mut client| client.finish().map(|()| client));
+                // It is a good end, if the server has not gone before.
+                let ended = client.map(|mut client| (client.finish().ok(), client).1);
                 ended.map_err(|e| format!("{}{}", reason(&e), explain(&e)))
             }
             #[cfg(unix)]

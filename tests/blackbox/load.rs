@@ -50,7 +50,8 @@ pub(crate) fn load(addr: SocketAddr, options: &str) -> Loaded {
 impl Loaded {
     pub(crate) fn of(said: Said, json: &Path) -> Self {
         assert!(!said.stderr.contains("panicked"), "{said:?}");
-        let json = serde_json::from_str(&fs::read_to_string(json).unwrap());
+        let text = fs::read_to_string(json).unwrap_or_else(|e| panic!("{e}: {said:?}"));
+        let json = serde_json::from_str(&text);
         Self { json: json.unwrap_or_else(|e| panic!("{e}: {said:?}")), said }
     }
 

@@ -39,6 +39,7 @@ impl Authority {
     }
 
     /// From an hour ago on, for so many days.
+    #[allow(dead_code)] // the simulated world has no such rules
     pub fn sign_for_days(&self, names: &[&str], days: u64) -> Identity {
         self.sign_with(names, |params| {
             let from = std::time::SystemTime::now() - std::time::Duration::from_secs(3_600);
@@ -66,6 +67,7 @@ impl Authority {
         let mut params = CertificateParams::new(names).unwrap();
         params.extended_key_usages =
             vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
+        params.use_authority_key_identifier_extension = true;
         change(&mut params);
         let cert = params.signed_by(key, &self.0).unwrap();
         Identity { cert: cert.pem().into_bytes(), key: key.serialize_pem().into_bytes() }

@@ -12,7 +12,8 @@ HOST, PORT, CA = sys.argv[1], int(sys.argv[2]), sys.argv[3]
 context = ssl.create_default_context(cafile=CA)
 
 def connect():
-    return context.wrap_socket(socket.create_connection((HOST, PORT), 30), server_hostname="localhost")
+    stream = socket.create_connection((HOST, PORT), 30)
+    return context.wrap_socket(stream, server_hostname="localhost")
 
 def read(s, size):
     got = b""

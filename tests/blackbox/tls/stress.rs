@@ -120,14 +120,15 @@ fn case_093_ten_thousand_half_open_handshakes_cost_little() {
     let (server, addr) = files.serve("--protocol echo --handshake-timeout off");
     let mut established = dial(&files.client(), addr);
     echo(&mut established, b"I was here before");
-    // They wait for an answer to half of a hello. They have a process, so that they have descriptors.
-    let (_, hello) = ByHand::new(&files.client(), addr);
+    // They wait for an answer to half of a hello; in a process, for its descriptors.
+    let (_silent, hello) = ByHand::new(&files.client(), addr);
     let half = files.write("half", &hello[..hello.len() / 2]);
-    let open = |count: usize| {
-        let already = server.running.descriptors();
+    let mut there = server.running.descriptors();
+    let mut open = |count: usize| {
+        there += count;
         let options = format!("-c {count} --message-file {half} --reply size:1 --timeout 1h -d 1h");
         let load = Running::new(&mut load::command(addr, &options, &load::fresh("json")));
-        until("all are there", || (server.running.descriptors() >= already + count).then_some(()));
+        until("all are there", || (server.running.descriptors() >= there).then_some(()));
         server.running.until_asleep();
         (load, server.running.memory())
     };
