@@ -85,6 +85,7 @@ fn case_096_nothing_is_negotiated_again() {
     assert!(told.contains("Secure Renegotiation IS supported"), "{told}");
     assert!(!told.contains("heartbeat"), "{told}");
     super::echo(&mut other, b"after");
+    drop(other);
     server.stop();
 }
 

@@ -59,6 +59,7 @@ fn case_083_the_old_go_on_the_new_see_the_new_and_bad_files_change_nothing() {
     reload(&server, LOADED);
     echo(&mut old, b"all the time");
     echo(&mut new, b"all the time");
+    drop((old, new));
     server.stop();
 }
 
@@ -149,6 +150,7 @@ fn who_is_no_longer_trusted_is_not_let_in_by_an_old_session() {
     let refused = late.send_all(b"x").and_then(|()| late.read_exact(&mut [0]));
     let e = refused.unwrap_err();
     assert!(e.to_string().contains("trusts nobody who has signed"), "{e:?}");
+    drop((inside, again, late));
     server.stop();
 }
 

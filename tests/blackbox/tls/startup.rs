@@ -147,5 +147,6 @@ fn addresses_of_several_kinds_stand_beside_each_other() {
     let mut secured = super::dial(&files.client(), address_in(&lines[2]));
     secured.send_all(b"hello from behind the curtain\n").unwrap();
     while !crate::support::read_line(&mut plain).ends_with("hello from behind the curtain") {}
+    drop((plain, secured));
     server.stop();
 }
