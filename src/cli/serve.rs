@@ -181,9 +181,11 @@ fn listen_on<P: Protocol>(
     let mut all = Vec::new();
     for inheritance in sockets {
         let (name, is_secured) = (inheritance.name.clone(), inheritance.is_secured());
-        let listening = inheritance.serve(reactor);
-        let listening =
-            listening.map_err(|e| format!("cannot serve inherited {name}: {}", words(&e)))?;
+        let failed = |why| format!("cannot serve inherited {name}: {why}");
+        let listening = inheritance.serve(reactor).map_err(|e| failed(words(&e)))?;
+        if matches!(listening.addr, Addr::Unix(_)) {
+            layers.may_be_missed().map_err(|why| failed(why.into()))?;
+        }
         info!("inherited {name}");
         all.push(layers.put(reactor, listening, is_secured));
     }
@@ -199,9 +201,8 @@ fn listen<P: Protocol>(
     // All are found before the first is listened at.
     let mut found = Vec::new();
     for endpoint in endpoints {
-        if let (Endpoint::Unix(_), Some(_)) = (endpoint, &layers.proxies) {
-            let why = "--proxy-protocol is for TCP and TLS, and would be missed there";
-            return Err(format!("cannot listen on {endpoint}: {why}"));
+        if matches!(endpoint, Endpoint::Unix(_) | Endpoint::Udp(_)) {
+            layers.may_be_missed().map_err(|why| format!("cannot listen on {endpoint}: {why}"))?;
         }
         let addrs = match endpoint {
             Endpoint::Tcp(address) | Endpoint::Tls(address) | Endpoint::Udp(address) => {
@@ -242,6 +243,14 @@ struct Layers<'a> {
 }
 
 impl Layers<'_> {
+    /// Where clients come by other ways than TCP, whoever demands a header would not have it.
+    fn may_be_missed(&self) -> Result<(), &'static str> {
+        match self.proxies {
+            Some(_) => Err("--proxy-protocol is for TCP and TLS, and would be missed there"),
+            None => Ok(()),
+        }
+    }
+
     /// Neither is for a unix socket.
     fn put<P: Protocol>(
         &self,

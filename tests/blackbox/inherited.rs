@@ -75,7 +75,7 @@ fn of(listener: &TcpListener) -> OwnedFd {
 /// It ends with one sentence that has these parts.
 #[track_caller]
 fn assert_refuses(descriptor: impl Into<OwnedFd>, variables: &str, parts: &[&str]) {
-    let script = format!("exec 3<&0 0</dev/null; export {variables}; exec \"$0\" serve");
+    let script = format!("exec 3<&0 0</dev/null; export {variables}; exec \"$0\" serve $OPTIONS");
     let mut command = Command::new("sh");
     command.args(["-c", &script, BINARY]);
     let mut server = Running::given(&mut command, Stdio::from(descriptor.into()));
@@ -102,6 +102,11 @@ fn case_016_what_was_not_handed_over_as_announced_is_refused() {
         assert_refuses(listener(), &variables, &[part]);
     }
     let one = format!("{ours}=1 LISTEN_FDNAMES=http");
+    let guarded = format!("{ours}=1 OPTIONS='--proxy-protocol --proxy-from ::/0'");
+    let path = env::temp_dir().join(format!("charkh-guarded-{}", std::process::id()));
+    let unix = UnixListener::bind(&path).unwrap();
+    assert_refuses(unix, &guarded, &["inherited socket 1", "--proxy-protocol is for TCP"]);
+    fs::remove_file(path).unwrap();
     let name = "cannot serve inherited socket 1 (\"http\"): ";
     assert_refuses(fs::File::open("/dev/null").unwrap(), &one, &[name, "not a socket"]);
     assert_refuses(

@@ -339,4 +339,9 @@ fn options_that_believe_nobody_or_nothing_are_refused() {
         let said = serve(&format!("--proxy-protocol --proxy-from {networks}"));
         complains(said, 2, part);
     }
+    // Who comes by another way would need no header.
+    for address in ["unix:guarded.sock", "udp:127.0.0.1:0"] {
+        let said = serve(&format!("{address} --proxy-protocol --proxy-from 10.0.0.0/8"));
+        complains(said, 1, &format!("cannot listen on {address}: --proxy-protocol is for TCP"));
+    }
 }
