@@ -13,8 +13,8 @@ fn main() -> Result {
     let [upstream, cert, key] = &args[..] else {
         return Err("usage: tls-proxy UPSTREAM CERT KEY".into());
     };
-    let config = tls::ServerConfig { cert: fs::read(cert)?, key: fs::read(key)?, ..Default::default() };
-    let server = tls::Server::new(&config)?;
+    let (cert, key) = (fs::read(cert)?, fs::read(key)?);
+    let server = tls::Server::new(&tls::ServerConfig { cert, key, ..Default::default() })?;
     let mut reactor = Reactor::new(proxy::Proxy::new(upstream.parse()?))?;
     let listening = reactor.listen("127.0.0.1:0")?;
     reactor.layer(listening.id, move |_| server.layer());
