@@ -497,6 +497,7 @@ impl Client {
         loop {
             match self.next_piece(&mut piece) {
                 Ok(None) => return Ok(()),
+                Ok(Some([])) => watch.touch(),
                 Ok(Some(bytes)) => {
                     watch.showing.store(true, Ordering::Release);
                     output(bytes)?;

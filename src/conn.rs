@@ -194,6 +194,10 @@ pub(crate) fn stamp(ms: u64) -> Stamp {
     Stamp::new(ms as u32).unwrap_or(Stamp::MIN)
 }
 
+fn after(from: Stamp, ms: u32) -> Stamp {
+    stamp(u64::from(from.get().wrapping_add(ms)))
+}
+
 /// The low bits of the time that deadlines are compared with; zero becomes the millisecond before.
 pub(crate) fn stamp_now(ms: u64) -> Stamp {
     Stamp::new(ms as u32).unwrap_or(Stamp::MAX)
@@ -552,7 +556,6 @@ impl Conn {
     /// has to be re-armed when that state moves it further away.
     #[inline]
     fn each_due(&self, patience: &Patience, mut each: impl FnMut(Stamp, Due)) {
-        let after = |from: Stamp, ms: u32| stamp(u64::from(from.get().wrapping_add(ms)));
         match self.state {
             State::Ended => return,
             State::Waiting => each(self.active, Due::Dial),
@@ -565,6 +568,7 @@ impl Conn {
                 if let Some(at) = self.layer.as_ref().and_then(|layered| layered.until) {
                     each(at, Due::End(Reason::Handshake));
                 }
+                self.silence_due(patience, &mut each);
             }
             // Here the deadline is the end of the lingering, which is a good one.
             State::Up if self.is_lingering() => {
@@ -574,15 +578,7 @@ impl Conn {
                 return;
             }
             State::Up => {
-                if let Some(ms) = patience.idle {
-                    each(after(self.active, ms), Due::End(Reason::Idle));
-                }
-                if let Some(ms) = patience.first_byte
-                    && !self.heard()
-                    && self.listener != Self::OUTBOUND
-                {
-                    each(after(self.active, ms), Due::End(Reason::FirstByte));
-                }
+                self.silence_due(patience, &mut each);
                 if let (Some(ms), Some(moved)) = (patience.write_stall, self.output_moved()) {
                     each(after(moved, ms), Due::End(Reason::WriteStalled));
                 }
@@ -594,6 +590,19 @@ impl Conn {
         // A connection that is not up yet has no session to wake.
         if let Some(at) = self.wake.filter(|_| self.state == State::Up) {
             each(at, Due::Wake);
+        }
+    }
+
+    #[inline]
+    fn silence_due(&self, patience: &Patience, each: &mut impl FnMut(Stamp, Due)) {
+        if let Some(ms) = patience.idle {
+            each(after(self.active, ms), Due::End(Reason::Idle));
+        }
+        if let Some(ms) = patience.first_byte
+            && !self.heard()
+            && self.listener != Self::OUTBOUND
+        {
+            each(after(self.active, ms), Due::End(Reason::FirstByte));
         }
     }
 

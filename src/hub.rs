@@ -1,7 +1,7 @@
 //! The table of connections, as callbacks see it. Everything that a callback can do is an edit of
 //! this table; the reactor alone makes the kernel agree with it.
 use std::{
-    collections::{HashMap, VecDeque},
+    collections::{BTreeSet, HashMap, VecDeque},
     fmt,
     io::{self, IoSlice},
     net::{IpAddr, SocketAddr},
@@ -54,6 +54,8 @@ pub struct ListenerId(pub(crate) u16);
 /// All connections of a reactor, in the hands of a callback.
 pub struct Hub {
     pub(crate) conns: Slab<Conn>,
+    /// Slots of those that wait to be begun and found no room when they were asked for.
+    placeless: BTreeSet<u32>,
     /// Connections with work, oldest first.
     pub(crate) queue: VecDeque<ConnId>,
     /// Those of them who had much in their last visit: a whole budget, or many bytes. They are
@@ -142,6 +144,7 @@ impl Hub {
     pub(crate) fn new(config: Config, now: Duration) -> Self {
         Self {
             conns: Slab::new(),
+            placeless: BTreeSet::new(),
             queue: VecDeque::new(),
             heavy: VecDeque::new(),
             shaking: VecDeque::new(),
@@ -224,7 +227,9 @@ impl Hub {
     /// [`connect`](Hub::connect), but begin only after this time: rounded up to the next
     /// millisecond, never early, in 24 days at most. Until then it is a connection like one on its
     /// way: it has a name and a place in [`Config::conns_max`], what it is sent is kept, and
-    /// [`Peer::close`](Peer::close) gives it up. [`Config::connect`] and [`Config::lifetime`] count
+    /// [`Peer::close`](Peer::close) gives it up unless something was sent. Where there is no place
+    /// for it, there must be one when it begins, or it fails with [`Reason::OutOfRoom`] then.
+    /// [`Config::connect`] and [`Config::lifetime`] count
     /// from when it begins.
     ///
     /// A stop does not wait for it: it ends with [`Reason::Stopped`]. Once there was one, nothing
@@ -240,10 +245,10 @@ impl Hub {
         let deadline = life.and_then(|life| self.ms_after(life)).map(stamp);
         let conn = &mut self.conns[id.slot as usize];
         (conn.active, conn.deadline) = (stamp(at), deadline);
-        self.rearm(id.slot);
-        if self.conns.len() > self.config.conns_max {
-            self.end(id.slot, Reason::OutOfRoom);
+        if self.len() > self.config.conns_max {
+            self.placeless.insert(id.slot);
         }
+        self.rearm(id.slot);
         id
     }
 
@@ -259,7 +264,7 @@ impl Hub {
             return ConnId::NOBODY;
         }
         let id = self.insert(State::Dialing, Conn::OUTBOUND, &addr);
-        if self.conns.len() > self.config.conns_max {
+        if self.len() > self.config.conns_max {
             self.end(id.slot, Reason::OutOfRoom);
         } else {
             self.dials.push_back(Dial { id, addr, source });
@@ -375,9 +380,10 @@ impl Hub {
     }
 
     /// How many connections there are, those on their way up and down included, and those whose
-    /// layer is not ready.
+    /// layer is not ready; but not those that wait ([`connect_in`](Hub::connect_in)) without a
+    /// place.
     pub fn len(&self) -> usize {
-        self.conns.len()
+        self.conns.len() - self.placeless.len()
     }
 
     /// There is none.
@@ -513,8 +519,15 @@ impl Hub {
         self.conns.iter().next_back().map_or(0, |(last, _)| last as u32 + 1)
     }
 
-    /// It has waited for as long as was asked.
+    /// It has waited for as long as was asked. Whoever found no place then must find one now: had
+    /// it been told at once, it would not have waited between its tries.
     pub(crate) fn begin_dial(&mut self, slot: u32) {
+        if self.placeless.contains(&slot) {
+            if self.len() >= self.config.conns_max {
+                return self.end(slot, Reason::OutOfRoom);
+            }
+            self.placeless.remove(&slot);
+        }
         let (id, addr, now) = (self.id(slot), self.addr(slot), self.stamp());
         let conn = &mut self.conns[slot as usize];
         (conn.state, conn.active) = (State::Dialing, now);
@@ -588,6 +601,7 @@ impl Hub {
         self.timers.cancel(slot);
         self.uncount(slot);
         let conn = self.conns.remove(slot as usize);
+        self.placeless.remove(&slot);
         forget_addr(&conn, &mut self.long_addrs)
     }
 

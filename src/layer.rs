@@ -44,6 +44,10 @@ pub trait Layer: Any {
     /// protocol is appended to `plain`, and what the layer itself must answer (a handshake) to
     /// `answer`. Both may stay empty. What is in `plain` before the layer is ready is kept until it
     /// is.
+    ///
+    /// # Errors
+    /// The end of the connection. What is in `plain` then is not heard any more: it could not be
+    /// answered.
     fn receive(&mut self, wire: &mut [u8], plain: &mut Vec<u8>, answer: &mut Vec<u8>) -> Result;
 
     /// Bytes of memory that it keeps until more comes: what it has of a record. They count against

@@ -168,7 +168,8 @@ impl Keeper {
         }
     }
 
-    /// Keep it no more: it is closed ([`Peer::close`]), or given up if it is not up.
+    /// Keep it no more: it is closed ([`Peer::close`]). One that is not up is given up, unless
+    /// something was sent, which is delivered first.
     pub fn leave(&mut self, hub: &mut Hub) {
         self.keeps = false;
         if let Some(mut peer) = hub.peer(self.id) {

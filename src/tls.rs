@@ -46,7 +46,8 @@
 //! own half ends, and each half ends alone. A stream that ends without `close_notify` may have been
 //! cut short by anybody: the connection ends with [`Reason::Fault`](crate::Reason::Fault), and
 //! [`Truncated`] in it. Whatever else is wrong is told to the peer, as an alert, before the
-//! connection ends with [`Failed`] as its fault.
+//! connection ends with [`Failed`] as its fault; but for our own limits ([`RECORD_MAX`],
+//! [`CHAIN_MAX`], records that say nothing), about which nobody is told.
 use std::{
     fmt,
     sync::{Arc, OnceLock},

@@ -189,6 +189,23 @@ fn case_091_a_handshake_has_an_absolute_deadline() {
     assert_eq!(reactor.hub().len(), 1);
 }
 
+#[test]
+fn without_one_a_handshake_must_still_not_be_silent() {
+    let (idle, first_byte) = (Some(200 * MS), Some(50 * MS));
+    let config = Config { handshake: None, idle, first_byte, ..Config::default() };
+    let (mut reactor, _) = world_of(Script::default(), config, |_| Ok(Box::<Capitals>::default()));
+    let (_silent, stuck) = (reactor.net().client(), reactor.net().client());
+    reactor.net().send(stuck, b"-");
+    let clock = reactor.net().clock();
+    turns(&mut reactor, 3);
+    for (after, ended) in [(40, [0, 0]), (20, [1, 0]), (120, [1, 0]), (40, [1, 1])] {
+        clock.advance(after * MS);
+        turns(&mut reactor, 3);
+        let stats = reactor.hub().stats();
+        assert_eq!(["first byte", "idle"].map(|why| stats.ended_by(why)), ended);
+    }
+}
+
 fn handshakes(config: Config, cost: bool) -> (World, Diary, ClientId) {
     let clock = Arc::new(Mutex::new(None::<Clock>));
     let of_layers = clock.clone();

@@ -537,6 +537,24 @@ mod later {
     }
 
     #[test]
+    fn where_there_is_no_room_each_try_waits_its_time() {
+        let config = Config { conns_max: 1, ..Config::default() };
+        let mut reactor = Reactor::with(Feed::of(1), Sim::new(1), config).unwrap();
+        reactor.hub().connect(place()); // somebody else has the place
+        let id = reached(&mut reactor);
+        reactor.handle().run(|feed, hub| feed.keepers[0].connect(hub)).unwrap();
+        turn_until_lost(&mut reactor, 6);
+        let Feed { lost, .. } = reactor.protocol();
+        assert!(lost.iter().all(|(why, _)| why == "failed: out of room"), "{lost:?}");
+        // The last delay has begun, the first try had none.
+        let waited: Duration = reactor.protocol().delays()[..5].iter().sum();
+        let now = reactor.net().now();
+        assert!(waited <= now && now <= waited + 12 * MS, "{now:?} and not {waited:?}");
+        reactor.net().finish_client(id);
+        turn_until_opened(&mut reactor, 2);
+    }
+
+    #[test]
     fn a_thousand_that_are_due_at_once_are_begun_a_few_in_each_turn() {
         let config = Config { connects_max: 10, ..Config::default() };
         let mut reactor = world(Script::default(), 1, config);

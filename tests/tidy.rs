@@ -25,7 +25,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("tls/client", &["tls", "tls/pem"]),
     ("tls/pem", &[]),
     ("tls/server", &["layer", "tls", "tls/pem"]),
-    ("tls/words", &[]),
+    ("tls/words", &["logging"]),
     ("trace", &[]),
     ("trace/delays", &["trace"]),
     ("weights", &[]),

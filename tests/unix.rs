@@ -313,6 +313,11 @@ fn case_113_who_may_connect_is_settled_before_anybody_can() {
         assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o7777, mode);
         echoes(&mut reactor, &path);
     }
+    let sockets = SocketOptions { unix_mode: Some(0o600), ..SocketOptions::default() };
+    let config = Config { sockets, ..Config::default() };
+    let mut reactor = Reactor::with_config(Echo, config).unwrap();
+    let e = reactor.listen_at(UnixAddr::abstract_name("charkh-mode")).unwrap_err();
+    assert_eq!(e.to_string(), "a name without a file has no permissions");
 }
 
 #[cfg(target_os = "linux")]

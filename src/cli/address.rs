@@ -52,6 +52,9 @@ impl FromStr for Endpoint {
 
     fn from_str(text: &str) -> Result<Self, String> {
         match text.split_once(':') {
+            Some((kind @ ("tcp" | "tls" | "udp"), rest)) if rest.starts_with("unix:") => {
+                Err(format!("{text:?} is two kinds of address: write {rest} without {kind}:"))
+            }
             Some(("tcp", rest)) => rest.parse().map(Self::Tcp),
             Some(("tls", rest)) => rest.parse().map(Self::Tls),
             Some(("udp", rest)) => rest.parse().map(Self::Udp),
@@ -217,6 +220,8 @@ mod tests {
             assert!(says.ends_with("has no path: write unix:/run/charkh.sock"), "{says}");
         }
         assert!("tls:".parse::<Endpoint>().is_err());
+        let says = "tls:unix:x".parse::<Endpoint>().unwrap_err();
+        assert_eq!(says, "\"tls:unix:x\" is two kinds of address: write unix:x without tls:");
     }
 
     #[test]

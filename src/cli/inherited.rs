@@ -112,7 +112,10 @@ mod unix {
             match taken {
                 Ok(Some(socket)) => Ok(Inheritance { socket, name }),
                 Ok(None) => Err(format!("cannot serve inherited {name}: it was not handed over")),
-                Err(e) => Err(format!("cannot serve inherited {name}: {e}")),
+                Err(e) => Err(match fds.take_udp_socket(n) {
+                    Ok(Some(_)) => format!("cannot serve inherited {name}: it is one of UDP"),
+                    _ => format!("cannot serve inherited {name}: {e}"),
+                }),
             }
         };
         let sockets = names.into_iter().enumerate().map(take).collect::<Result<_, _>>()?;

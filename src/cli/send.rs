@@ -22,6 +22,9 @@ pub(crate) fn run(args: &SendArgs) -> Result<(), String> {
         endpoint if args.udp => return Err(format!("--udp sends no datagrams to {endpoint}")),
         endpoint => args.tls.applied(endpoint),
     };
+    if let (Endpoint::Unix(_), Some(_)) = (&endpoint, args.proxy_header()) {
+        return Err(format!("--proxy-header speaks of addresses of TCP, and {endpoint} has none"));
+    }
     let server = args.tls.to(&endpoint, false)?;
     if let Endpoint::Udp(address) = &endpoint {
         return send_udp::run(args, address);

@@ -1,12 +1,20 @@
 //! `charkh serve`.
-use std::{env, io, time::Duration};
+use std::{
+    env, io,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    thread,
+    time::Duration,
+};
 
 use charkh::{
-    Addr, Bound, Listening, Protocol, Reactor, Stats,
+    Addr, Bound, Handle, Listening, Protocol, Reactor, Stats,
     net::{Net, Os},
     proxy::TrustedProxies,
 };
-use log::{LevelFilter, info};
+use log::{LevelFilter, error, info};
 
 use super::{
     address::{self, Endpoint},
@@ -32,7 +40,7 @@ pub(crate) fn run(args: &ServeArgs) -> Result<(), String> {
     }
 }
 
-fn serve<P: Protocol>(args: &ServeArgs, protocol: P) -> Result<(), String> {
+fn serve<P: Protocol + 'static>(args: &ServeArgs, protocol: P) -> Result<(), String> {
     let cannot_start = |e: io::Error| format!("cannot start: {}", reason(&e));
     // First of all: what is opened before might be taken for one of these.
     let Inherited { sockets, of_another } = inherited::take()?;
@@ -43,7 +51,7 @@ fn serve<P: Protocol>(args: &ServeArgs, protocol: P) -> Result<(), String> {
     let mut config = args.config();
     let endpoints = endpoints(addresses, args.protocol)?;
     let secured = endpoints.iter().cloned().chain(sockets.iter().filter_map(Inheritance::secured));
-    let tls = Shown::at(&secured.collect::<Vec<_>>(), &args.tls)?;
+    let tls = Shown::at(&secured.collect::<Vec<_>>(), &args.tls)?.map(Arc::new);
     let own = limits::of_its_own(addresses.len());
     config.conns_max = limits::max_connections(args.max_connections(), config.conns_max, own)?;
     // The log has the first of the other threads.
@@ -53,13 +61,13 @@ fn serve<P: Protocol>(args: &ServeArgs, protocol: P) -> Result<(), String> {
         info!("the sockets of LISTEN_FDS are for process {pid}: they are left alone");
     }
     let out = Output::new().map_err(cannot_start)?;
-    let mut manager = Manager::new().map_err(cannot_start)?;
+    let manager = Manager::new().map_err(cannot_start)?;
     let trace = args.reports.trace.as_deref().map(TraceFile::new).transpose()?;
     let mut net = Os::new().map_err(cannot_start)?;
     // Before anybody is told that we listen, so that whoever then stops us stops us well.
     let signals = Signals::watch(&mut net).map_err(cannot_start)?;
     let mut reactor = Reactor::with(protocol, net, config).map_err(|e| in_options(&e))?;
-    let layers = Layers { proxies: args.proxies()?, tls: tls.as_ref() };
+    let layers = Layers { proxies: args.proxies()?, tls: tls.as_deref() };
     let mut all = listen_on(&mut reactor, sockets, &layers)?;
     all.extend(listen(&mut reactor, &endpoints, &layers)?);
     for Listens { kind, addr } in &all {
@@ -75,12 +83,9 @@ fn serve<P: Protocol>(args: &ServeArgs, protocol: P) -> Result<(), String> {
     let began = reactor.net().now();
     let interval = args.reports.stats.map(|Span(interval)| interval);
     let report = Report::new(interval, began);
-    let reloads = || match &tls {
-        Some(tls) => tls.reload(),
-        None => info!("SIGHUP: there is nothing to load again"),
-    };
-    let result =
-        run_loop(&mut reactor, &signals, &out, report, trace.as_ref(), reloads, &mut manager);
+    let mut around = Around { signals, out: &out, report, trace: trace.as_ref(), manager };
+    let result = run_loop(&mut reactor, &mut around, Reload::of(tls));
+    let Around { manager, .. } = around;
     let lasted = reactor.net().now() - began;
     log_totals(&reactor.hub().stats(), lasted);
     // Not least if the loop failed.
@@ -116,16 +121,22 @@ fn log_totals(stats: &Stats, lasted: Duration) {
     );
 }
 
+/// Whoever speaks to the loop, and hears of it.
+struct Around<'a> {
+    signals: Signals,
+    out: &'a Output,
+    report: Report,
+    trace: Option<&'a TraceFile>,
+    manager: Manager,
+}
+
 /// The loop of the program: a turn, and then whatever signals and the clock ask for.
-fn run_loop<P: Protocol>(
+fn run_loop<P: Protocol + 'static>(
     reactor: &mut Reactor<P>,
-    signals: &Signals,
-    out: &Output,
-    mut report: Report,
-    trace: Option<&TraceFile>,
-    reload: impl Fn(),
-    manager: &mut Manager,
+    around: &mut Around<'_>,
+    mut reload: Reload,
 ) -> io::Result<()> {
+    let Around { signals, out, report, trace, manager } = around;
     while !reactor.is_done() {
         let now = reactor.net().now();
         reactor.turn_within(report.left(now).min(manager.left(now)))?;
@@ -134,11 +145,8 @@ fn run_loop<P: Protocol>(
             match wish {
                 Wish::Stop if reactor.hub().is_stopping() => {}
                 Wish::Stop => reactor.hub().stop(),
-                Wish::Reload => {
-                    manager.reloading();
-                    reload();
-                    manager.reloaded();
-                }
+                Wish::Reload if reactor.hub().is_stopping() => {}
+                Wish::Reload => reload.begin(reactor.handle(), manager),
                 Wish::Trace => match trace {
                     Some(file) => file.save(reactor.hub()),
                     None => info!("SIGUSR2: there is no trace to write, it takes --trace FILE"),
@@ -146,6 +154,7 @@ fn run_loop<P: Protocol>(
                 Wish::Report => out.line(report::totals(reactor.hub(), now)),
             }
         }
+        reload.end(|| reactor.handle(), manager);
         if reactor.hub().is_stopping() {
             manager.stopping(reactor.hub().len());
         }
@@ -156,6 +165,61 @@ fn run_loop<P: Protocol>(
     let now = reactor.net().now();
     report.last(reactor.hub(), now).into_iter().for_each(|line| out.line(line));
     Ok(())
+}
+
+/// The files of TLS, loaded again on a thread: they may be where reading takes long, or never ends.
+struct Reload {
+    tls: Option<Arc<Shown>>,
+    /// There is a thread. It says here that it has ended.
+    running: Option<Arc<AtomicBool>>,
+    /// Asked for meanwhile: the files may have changed since they were read.
+    again: bool,
+}
+
+impl Reload {
+    fn of(tls: Option<Arc<Shown>>) -> Self {
+        Self { tls, running: None, again: false }
+    }
+
+    fn begin<P: Protocol + 'static>(&mut self, handle: Handle<P>, manager: &Manager) {
+        let Some(tls) = self.tls.clone() else {
+            manager.reloading();
+            info!("SIGHUP: there is nothing to load again");
+            return manager.reloaded();
+        };
+        if self.running.is_some() {
+            self.again = true;
+            return info!("SIGHUP: the files of TLS are still being read; once more after that");
+        }
+        let is_over = Arc::new(AtomicBool::new(false));
+        let ends = is_over.clone();
+        let load = move || {
+            tls.reload();
+            ends.store(true, Ordering::Release);
+            let _ = handle.run(|_, _| ()); // a turn, in which the end is seen
+        };
+        match thread::Builder::new().name("charkh-reload".into()).spawn(load) {
+            Ok(_) => {
+                manager.reloading();
+                self.running = Some(is_over);
+            }
+            Err(e) => error!("SIGHUP: the certificate stays what it was: {e}"),
+        }
+    }
+
+    fn end<P: Protocol + 'static>(
+        &mut self,
+        handle: impl FnOnce() -> Handle<P>,
+        manager: &Manager,
+    ) {
+        if self.running.as_ref().is_some_and(|is_over| is_over.load(Ordering::Acquire)) {
+            self.running = None;
+            manager.reloaded();
+            if std::mem::take(&mut self.again) {
+                self.begin(handle(), manager);
+            }
+        }
+    }
 }
 
 /// Somewhere where clients may come.
@@ -185,6 +249,9 @@ fn listen_on<P: Protocol>(
         let listening = inheritance.serve(reactor).map_err(|e| failed(words(&e)))?;
         if matches!(listening.addr, Addr::Unix(_)) {
             layers.may_be_missed().map_err(|why| failed(why.into()))?;
+            if is_secured {
+                return Err(failed("it is called tls, and TLS is for TCP".into()));
+            }
         }
         info!("inherited {name}");
         all.push(layers.put(reactor, listening, is_secured));

@@ -143,6 +143,10 @@ pub(crate) fn unix_reason(e: &io::Error) -> String {
             "there is no such socket (is the server running?)".into()
         }
         io::ErrorKind::PermissionDenied => words(e),
+        // EPROTOTYPE, which has no name of its own there.
+        _ if words(e) == "Protocol wrong type for socket" => {
+            "it is a socket for datagrams, not for connections".into()
+        }
         _ => reason(e),
     }
 }

@@ -2,7 +2,7 @@
 use std::{io, sync::Arc};
 
 use rustls::{
-    Error, RootCertStore,
+    CertificateError, Error, RootCertStore,
     crypto::{CryptoProvider, ring},
     pki_types::{
         CertificateDer, PrivateKeyDer,
@@ -23,8 +23,8 @@ pub(super) fn provider() -> Arc<CryptoProvider> {
 /// `name` is what the sentences call it.
 pub(super) fn certificates(name: &str, pem: &[u8]) -> io::Result<Vec<CertificateDer<'static>>> {
     let certificates: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(pem).collect();
-    let certificates =
-        certificates.map_err(|e| wrong(format!("the {name} is not well-formed PEM: {e}")))?;
+    let certificates = certificates
+        .map_err(|e| wrong(format!("the {name} is not well-formed PEM: {}", why(&e))))?;
     match certificates.is_empty() {
         true => Err(wrong(format!("there is no certificate in the {name}"))),
         false => Ok(certificates),
@@ -43,17 +43,42 @@ pub(super) fn identity(
             wrong("the private key is encrypted: only one without a passphrase can be used")
         }
         pem::Error::NoItemsFound => wrong("there is no private key"),
-        e => wrong(format!("the private key is not well-formed PEM: {e}")),
+        e => wrong(format!("the private key is not well-formed PEM: {}", why(&e))),
     })?;
     match CertifiedKey::from_der(chain, key, provider) {
         Ok(identity) => Ok(Arc::new(identity)),
         Err(Error::InconsistentKeys(_)) => {
             Err(wrong("the private key is not that of the first certificate in the chain"))
         }
-        Err(Error::InvalidCertificate(e)) => {
-            Err(wrong(format!("the first certificate of the chain cannot be used: {e}")))
-        }
+        Err(Error::InvalidCertificate(e)) => Err(wrong(format!(
+            "the first certificate of the chain cannot be used: {}",
+            unusable(&e)
+        ))),
         Err(e) => Err(wrong(format!("the private key cannot be used: {e}"))),
+    }
+}
+
+/// What is wrong with a file, in words for whoever has made it.
+fn why(e: &pem::Error) -> String {
+    match e {
+        pem::Error::MissingSectionEnd { .. } => "a part of it has no END line".into(),
+        pem::Error::IllegalSectionStart { .. } => "a BEGIN line of it is broken".into(),
+        pem::Error::Base64Decode(_) => "what stands between BEGIN and END is no base64".into(),
+        e => e.to_string(),
+    }
+}
+
+fn unusable(e: &CertificateError) -> String {
+    match e {
+        CertificateError::BadEncoding => "it is no certificate that can be read".into(),
+        e => e.to_string(),
+    }
+}
+
+fn says(e: &Error) -> String {
+    match e {
+        Error::InvalidCertificate(e) => unusable(e),
+        e => e.to_string(),
     }
 }
 
@@ -64,9 +89,9 @@ fn holds(text: &[u8], words: &[u8]) -> bool {
 pub(super) fn roots(name: &str, pem: &[u8]) -> io::Result<RootCertStore> {
     let mut roots = RootCertStore::empty();
     for certificate in certificates(name, pem)? {
-        roots
-            .add(certificate)
-            .map_err(|e| wrong(format!("a certificate of the {name} cannot be used: {e}")))?;
+        roots.add(certificate).map_err(|e| {
+            wrong(format!("a certificate of the {name} cannot be used: {}", says(&e)))
+        })?;
     }
     Ok(roots)
 }

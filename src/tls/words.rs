@@ -6,8 +6,11 @@ use rustls::{
     pki_types::UnixTime,
 };
 
-/// Names of a certificate that are told.
+use crate::Escaped;
+
+/// Names of a certificate that are told, and how much of each.
 const NAMES_MAX: usize = 4;
+const NAME_SHOWN_MAX: usize = 100;
 
 /// What ended a connection, in plain words. [`source`](error::Error::source) is rustls' own error.
 #[derive(Clone, Debug)]
@@ -108,10 +111,15 @@ fn refuse(alert: AlertDescription, f: &mut fmt::Formatter<'_>) -> fmt::Result {
 fn distrust(why: &CertificateError, f: &mut fmt::Formatter<'_>) -> fmt::Result {
     f.write_str("the peer's certificate ")?;
     match why {
-        CertificateError::UnknownIssuer => f.write_str("was signed by nobody who is trusted here"),
+        // The second: somebody of that name is trusted, whose key this cannot be.
+        CertificateError::UnknownIssuer
+        | CertificateError::UnsupportedSignatureAlgorithmForPublicKeyContext { .. } => {
+            f.write_str("was signed by nobody who is trusted here")
+        }
         CertificateError::NotValidForNameContext { expected, presented } => {
             write!(f, "is not for {}, but for ", expected.to_str())?;
             let names = presented.iter().take(NAMES_MAX).map(|name| bare(name));
+            let names = names.map(|name| Escaped::new(name.as_bytes(), NAME_SHOWN_MAX).to_string());
             let names = names.collect::<Vec<_>>().join(", ");
             f.write_str(if names.is_empty() { "nobody" } else { &names })?;
             match presented.len().saturating_sub(NAMES_MAX) {
@@ -198,6 +206,8 @@ mod tests {
         let begins = "the peer's certificate is not for a.example, but for ";
         assert_eq!(wrong(&[]), format!("{begins}nobody"));
         assert_eq!(wrong(&["DnsName(\"b.c\")", "IpAddress(::1)"]), format!("{begins}b.c, ::1"));
+        // Whoever made the certificate chose them.
+        assert_eq!(wrong(&["DnsName(\"a\u{1b}[2J\nb\")"]), format!("{begins}a\\u{{1b}}[2J\\nb"));
         assert_eq!(wrong(&["a"; 7]), format!("{begins}a, a, a, a and 3 more"));
     }
 

@@ -106,14 +106,14 @@ fn case_016_what_was_not_handed_over_as_announced_is_refused() {
     let path = env::temp_dir().join(format!("charkh-guarded-{}", std::process::id()));
     let unix = UnixListener::bind(&path).unwrap();
     assert_refuses(unix, &guarded, &["inherited socket 1", "--proxy-protocol is for TCP"]);
+    let unix = UnixListener::bind(path.with_extension("tls")).unwrap();
+    let secured = format!("{ours}=1 LISTEN_FDNAMES=tls");
+    assert_refuses(unix, &secured, &["inherited socket 1 (\"tls\")", "TLS is for TCP"]);
+    fs::remove_file(path.with_extension("tls")).unwrap();
     fs::remove_file(path).unwrap();
     let name = "cannot serve inherited socket 1 (\"http\"): ";
     assert_refuses(fs::File::open("/dev/null").unwrap(), &one, &[name, "not a socket"]);
-    assert_refuses(
-        UdpSocket::bind("127.0.0.1:0").unwrap(),
-        &one,
-        &[name, "not a valid tcp socket"],
-    );
+    assert_refuses(UdpSocket::bind("127.0.0.1:0").unwrap(), &one, &[name, "it is one of UDP"]);
     let bound = socket();
     bound.bind(&"127.0.0.1:0".parse::<SocketAddr>().unwrap().into()).unwrap();
     assert_refuses(bound, &one, &[name, "it does not listen"]);

@@ -26,6 +26,8 @@ pub struct Account {
     pub wake_at: Option<Duration>,
     pub deadline: Option<Duration>,
     pub begun: Duration,
+    /// There was no room for it when it was asked for; it begins later.
+    pub placeless: bool,
     pub heard: Option<Duration>,
     /// What has ended it; nothing later may claim that.
     pub doomed: Option<&'static [&'static str]>,
@@ -96,6 +98,7 @@ impl Account {
             begun: now,
             heard: None,
             doomed: None,
+            placeless: false,
             ended: None,
             ended_at: Duration::ZERO,
             closed_at: Duration::ZERO,
@@ -177,6 +180,7 @@ impl Account {
         };
         let right = match name {
             "closed" => self.closing || self.finishing,
+            "out of room" => self.placeless && now >= self.begun,
             // Whether the other end did that is known outside.
             "broken" => true,
             "fault" | "output overflow" => self.layered,

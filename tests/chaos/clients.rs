@@ -21,6 +21,8 @@ pub struct Clients {
     /// Of each turn, whether those who had much before did not all get theirs.
     short: Vec<bool>,
     cut_short: u64,
+    /// Connections at once, so far.
+    alive_max: u64,
 }
 
 struct Client {
@@ -195,7 +197,7 @@ impl Clients {
         let cut_short = stats.share_budget + stats.handshake_budget;
         self.short.push(cut_short > self.cut_short);
         self.cut_short = cut_short;
-        let alive = reactor.hub().len();
+        self.alive_max = self.alive_max.max(reactor.hub().len() as u64);
         for &index in &self.active {
             let client = &mut self.all[index];
             client.is_not_heard_for_ever(reactor);
@@ -207,7 +209,7 @@ impl Clients {
             let (server, addr) = (reactor.protocol(), client.addr);
             let Some(account) = server.accounts.get(&addr) else {
                 // Of those in a handshake only some are served in each turn.
-                let most = if client.layered { 2 + alive as u64 } else { 2 };
+                let most = if client.layered { 2 + self.alive_max } else { 2 };
                 assert!(looks <= most, "{addr} has waited for {looks} turns to be opened");
                 continue;
             };
@@ -222,7 +224,7 @@ impl Clients {
                 let waited = looks.min(turn - changed) as usize;
                 let whole = self.short.iter().rev().take(waited).filter(|&&short| !short).count();
                 assert!(
-                    whole <= 2 && waited <= 2 + alive,
+                    whole <= 2 && waited <= 2 + self.alive_max as usize,
                     "{addr} {id} has waited for {waited} turns, {whole} of them not short"
                 );
             }
@@ -380,12 +382,14 @@ impl Client {
         }
         let (now, stops) = (reactor.hub().now(), &reactor.protocol().stops);
         let then = self.turned_away.unwrap_or(now);
+        let patience =
+            [config.handshake, config.idle, config.first_byte].into_iter().flatten().min();
         let no_handshake = !self.greeted
             || self.finished_first
             || config.memory_max < MEMORY_MANY
             // Who has said nothing that has come is not waited for.
             || stops.iter().any(|&at| then >= at)
-            || config.handshake.is_some_and(|patience| then >= self.came_at + patience);
+            || patience.is_some_and(|patience| then >= self.came_at + patience);
         if self.layered && no_handshake {
             return;
         }

@@ -70,7 +70,8 @@ pub fn ask(reactor: &mut World, before: &Before) {
         let Some(peer) = reactor.hub().peer(id) else { continue };
         let (full, unsent) = (peer.is_full(), peer.unsent());
         let account = reactor.protocol().accounts.get_mut(&addr).expect("it is known");
-        if account.closing && !account.layered && unsent == 0 && now > account.closed_at {
+        let served = !short && now > account.closed_at;
+        if account.closing && !account.layered && unsent == 0 && served {
             // It was served after it was closed, and has sent its end.
             account.linger_by.get_or_insert(clock + config.linger);
         }

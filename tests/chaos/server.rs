@@ -397,8 +397,9 @@ impl Server {
         let mut account = Account { layered, ..account };
         if !after.is_zero() {
             account.up_by = Duration::MAX / 2; // it may begin late
+            account.placeless = !room;
         }
-        if !room {
+        if !room && after.is_zero() {
             assert!(hub.peer(id).is_none(), "more than there is room for");
             account.doomed = Some(&["out of room"]);
         }

@@ -26,14 +26,18 @@ fn what_is_wrong_with_a_server_is_one_sentence() {
     says(&ServerConfig::default(), "there is no certificate in the certificate chain");
     says(&with_cert(&good.key), "there is no certificate in the certificate chain");
     let half = &good.cert[..good.cert.len() / 2];
-    says(&with_cert(half), "the certificate chain is not well-formed PEM: ");
+    let no_end = "is not well-formed PEM: a part of it has no END line";
+    says(&with_cert(half), &format!("the certificate chain {no_end}"));
+    let garbled = b"-----BEGIN CERTIFICATE-----\n-?-\n-----END CERTIFICATE-----\n";
+    says(&with_cert(garbled), "the certificate chain is not well-formed PEM: what stands between");
     let nonsense = b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
-    says(&with_cert(nonsense), "the first certificate of the chain cannot be used: ");
+    let unusable = "the first certificate of the chain cannot be used: it is no certificate";
+    says(&with_cert(nonsense), unusable);
 
     says(&with_key(b""), "there is no private key");
     says(&with_key(&good.cert), "there is no private key");
     let half = &good.key[..good.key.len() / 2];
-    says(&with_key(half), "the private key is not well-formed PEM: ");
+    says(&with_key(half), &format!("the private key {no_end}"));
     let nonsense = b"-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n";
     says(&with_key(nonsense), "the private key cannot be used: ");
     let locked =

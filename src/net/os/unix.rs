@@ -16,13 +16,16 @@ use std::{
     path::{Path, PathBuf},
 };
 #[cfg(target_os = "linux")]
-use std::{io::IoSliceMut, os::fd::AsFd};
+use std::{
+    io::IoSliceMut,
+    os::fd::{AsFd, AsRawFd},
+};
 
 use log::{debug, info};
 use mio::net::UnixListener;
 #[cfg(target_os = "linux")]
 use rustix::{
-    fs::{FlockOperation, flock},
+    fs::{FlockOperation, Mode, OFlags, flock},
     io::Errno,
     net::{
         RecvAncillaryBuffer, RecvFlags, ReturnFlags, SocketAddrUnix, SocketFlags, acceptfrom_with,
@@ -53,6 +56,10 @@ pub(super) fn listen(
             let lock = lock(folder(path));
             (lock, Some(bind(&socket, &name, path)?))
         }
+        _ if options.unix_mode.is_some() => {
+            let text = "a name without a file has no permissions";
+            return Err(io::Error::new(ErrorKind::InvalidInput, text));
+        }
         _ => {
             socket.bind(&name).map_err(|e| if is_taken(&e) { in_use() } else { e })?;
             (None, None)
@@ -60,7 +67,7 @@ pub(super) fn listen(
     };
     // Nobody can connect to what does not listen yet, so nobody was there before.
     if let (Some(mode), Some(file)) = (options.unix_mode, &file) {
-        fs::set_permissions(&file.path, fs::Permissions::from_mode(mode))?;
+        file.set_mode(mode)?;
     }
     socket.listen(i32::try_from(options.backlog).unwrap_or(i32::MAX))?;
     drop(lock); // from now on it can be seen that somebody is here
@@ -174,10 +181,11 @@ fn bind(socket: &Socket, name: &SockAddr, path: &Path) -> io::Result<SocketFile>
 
 /// Remove what is at this path, if it is a socket at which nobody listens.
 fn remove_stale(path: &Path, name: &SockAddr) -> io::Result<()> {
-    let kind = match fs::symlink_metadata(path) {
+    let stale = match fs::symlink_metadata(path) {
         Err(e) if e.kind() == ErrorKind::NotFound => return Ok(()),
-        there => there?.file_type(),
+        there => there?,
     };
+    let kind = stale.file_type();
     if !kind.is_socket() {
         let what = match (kind.is_dir(), kind.is_symlink()) {
             (true, _) => "a directory",
@@ -197,13 +205,30 @@ fn remove_stale(path: &Path, name: &SockAddr) -> io::Result<()> {
         _ => return Err(in_use()),
     }
     info!("{} is of a server that has ended: it is replaced", path.display());
-    match fs::remove_file(path) {
+    match remove_this(path, &stale) {
         Err(e) if e.kind() != ErrorKind::NotFound => {
             let text = format!("nobody listens there any more, but its file stays: {e}");
             Err(io::Error::new(e.kind(), text))
         }
         _ => Ok(()),
     }
+}
+
+/// Remove the file of this number and no other: something else may have come to its place. So it is
+/// looked at where nobody expects it, and put back if it is not the one.
+fn remove_this(path: &Path, file: &fs::Metadata) -> io::Result<()> {
+    let aside = folder(path).join(format!(".charkh-stale-{}", std::process::id()));
+    fs::rename(path, &aside)?;
+    let there = fs::symlink_metadata(&aside)?;
+    if (there.dev(), there.ino()) == (file.dev(), file.ino()) {
+        return fs::remove_file(&aside);
+    }
+    // A link takes no place that is taken.
+    fs::hard_link(&aside, path).map_err(|e| {
+        io::Error::new(e.kind(), format!("what came to its place is {} now: {e}", aside.display()))
+    })?;
+    fs::remove_file(&aside)?;
+    Err(io::Error::new(ErrorKind::AlreadyExists, "another file has come to its place"))
 }
 
 fn is_taken(e: &io::Error) -> bool {
@@ -272,6 +297,26 @@ impl SocketFile {
         let path = std::path::absolute(path)?;
         let there = fs::symlink_metadata(&path)?;
         Ok(Self { path, device: there.dev(), inode: there.ino() })
+    }
+
+    /// Of this file, whatever stands in its place by now: a link to another must not be followed.
+    #[cfg(target_os = "linux")]
+    fn set_mode(&self, mode: u32) -> io::Result<()> {
+        let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let file = fs::File::from(rustix::fs::open(&self.path, flags, Mode::empty())?);
+        let there = file.metadata()?;
+        if !there.file_type().is_socket() || (there.dev(), there.ino()) != (self.device, self.inode)
+        {
+            let text = "another file has come to the place of its own";
+            return Err(io::Error::new(ErrorKind::AlreadyExists, text));
+        }
+        let named = format!("/proc/self/fd/{}", file.as_raw_fd());
+        fs::set_permissions(named, fs::Permissions::from_mode(mode))
+    }
+
+    #[cfg(not(target_os = "linux"))]
+    fn set_mode(&self, mode: u32) -> io::Result<()> {
+        fs::set_permissions(&self.path, fs::Permissions::from_mode(mode))
     }
 }
 

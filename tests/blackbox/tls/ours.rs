@@ -60,6 +60,10 @@ fn send_believes_whom_it_is_told_to() {
     );
     let log = server.stop();
     assert!(failures(&log).iter().all(|why| why.starts_with("the peer ")), "{log:#?}");
+    // Tickets and a goodbye are no answer.
+    let (server, addr) = files.serve("--protocol discard");
+    assert_complains(&send(addr, &format!("--ca {ca}")), &["closed without an answer"]);
+    server.stop();
 }
 
 #[test]

@@ -11,7 +11,7 @@ use std::{
 use charkh::tls::{self, Trust};
 
 use super::{ByHand, Files, TIMEOUTS, ca::Authority, client, dial, echo, serve};
-use crate::support::Server;
+use crate::support::{Server, until};
 
 /// Have the server load its files, and wait for what the log says of it.
 fn reload(server: &Server, says: &str) -> String {
@@ -151,6 +151,33 @@ fn who_is_no_longer_trusted_is_not_let_in_by_an_old_session() {
     let e = refused.unwrap_err();
     assert!(e.to_string().contains("trusts nobody who has signed"), "{e:?}");
     drop((inside, again, late));
+    server.stop();
+}
+
+/// A network's file system may be as slow as this.
+#[test]
+fn case_083_files_that_are_read_for_ever_hold_nobody_up() {
+    let files = Files::new();
+    let (server, addr) = files.serve("--protocol echo");
+    let key = fs::read(files.path("key.pem")).unwrap();
+    fs::remove_file(files.path("key.pem")).unwrap();
+    let mkfifo = std::process::Command::new("mkfifo").arg(files.path("key.pem")).status();
+    assert!(mkfifo.unwrap().success());
+    server.running.signal("HUP");
+    echo(&mut dial(&files.client(), addr), b"hello");
+    reload(&server, "once more after that");
+    // Somebody writes to it at last. What was asked for meanwhile is done then.
+    let seen = server.log().so_far().len();
+    fs::write(files.path("key.pem"), &key).unwrap();
+    server.log().find_after(seen, LOADED);
+    fs::write(files.path("key.pem"), &key).unwrap();
+    until("it is loaded twice", || {
+        let log = server.log().so_far();
+        (log[seen..].iter().filter(|line| line.contains(LOADED)).count() == 2).then_some(())
+    });
+    // It does not hold up the end either.
+    server.running.signal("HUP");
+    reload(&server, "once more after that");
     server.stop();
 }
 
