@@ -1,0 +1,135 @@
+//! What one connection sends, part by part: a head, its body, its end, the next head.
+use super::{
+    Error, Limits, Request,
+    body::{Body, Piece},
+    head::Search,
+};
+use crate::{
+    Input,
+    codec::{self, Decode},
+};
+
+/// What comes next of a connection's requests.
+#[derive(Clone, Copy, Debug)]
+pub enum Part<'a> {
+    /// The head of a request.
+    Head(Request<'a>),
+    /// A piece of its body, without what frames chunks; it may be empty.
+    Data(&'a [u8]),
+    /// The end of the request, also of one without a body: after each [`Head`](Part::Head), once.
+    End,
+}
+
+/// Reads one connection's requests; its place is in a [`Session`](crate::Protocol::Session).
+///
+/// A body that is not wanted is read all the same, or the connection closed: what is left of it can
+/// never be taken for a request.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Requests {
+    state: State,
+    is_last: bool,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum State {
+    Head(Search),
+    Body(Body),
+    Over,
+}
+
+impl Default for Requests {
+    fn default() -> Self {
+        Self { state: State::Head(Search::default()), is_last: false }
+    }
+}
+
+impl Requests {
+    /// Take the next part of `input`; `None` until it is here, or if nothing is read any more,
+    /// because of an error or of a request that was the last.
+    ///
+    /// A part is a frame of [`Input::frame`]: the budget of a turn counts it. Whoever cannot answer
+    /// yet does not ask for the next, and pauses the [`Peer`](crate::Peer).
+    ///
+    /// # Errors
+    /// What is wrong with these bytes, whatever follows. From then on it is `Ok(None)`.
+    pub fn next<'a>(
+        &mut self,
+        limits: &Limits,
+        input: &mut Input<'a>,
+    ) -> Result<Option<Part<'a>>, Error> {
+        if self.state == State::Over {
+            return Ok(None);
+        }
+        input.frame(&mut Reader { requests: self, limits }).map_err(|fault| {
+            self.state = State::Over;
+            fault.downcast().map_or(Error::bad("a frame that is none"), |error| *error)
+        })
+    }
+
+    /// The request that was shown last ends the connection; behind its [`End`](Part::End) nothing
+    /// is read.
+    pub fn is_last(&self) -> bool {
+        self.is_last
+    }
+
+    /// A request has begun and is not over: a deadline is due.
+    pub fn is_within(&self, rest: &Input<'_>) -> bool {
+        match self.state {
+            State::Head(_) => !rest.is_empty(),
+            State::Body(_) => true,
+            State::Over => false,
+        }
+    }
+
+    /// The head was read, and its body is not over.
+    pub fn is_in_body(&self) -> bool {
+        matches!(self.state, State::Body(_))
+    }
+
+    /// Read no more: an answer that ends the connection was given, or it speaks another protocol
+    /// now, for which `input` stands at the first byte.
+    pub fn stop(&mut self) {
+        self.state = State::Over;
+    }
+}
+
+struct Reader<'r> {
+    requests: &'r mut Requests,
+    limits: &'r Limits,
+}
+
+impl Decode for Reader<'_> {
+    type Frame<'a> = Part<'a>;
+
+    fn decode<'a>(
+        &mut self,
+        bytes: &'a [u8],
+        scanned: usize,
+    ) -> crate::Result<codec::Status<Part<'a>>> {
+        let Self { requests, limits } = self;
+        Ok(match &mut requests.state {
+            State::Head(search) => match search.head(limits, bytes, scanned)? {
+                codec::Status::Partial { scanned } => codec::Status::Partial { scanned },
+                codec::Status::Complete { frame: request, size } => {
+                    requests.is_last = !request.terms().keep_alive;
+                    requests.state = State::Body(Body::new(request.framing, limits));
+                    codec::Status::Complete { frame: Part::Head(request), size }
+                }
+            },
+            State::Body(body) => match body.piece(limits, bytes, scanned)? {
+                codec::Status::Partial { scanned } => codec::Status::Partial { scanned },
+                codec::Status::Complete { frame: Piece::Data(data), size } => {
+                    codec::Status::Complete { frame: Part::Data(data), size }
+                }
+                codec::Status::Complete { frame: Piece::End, size } => {
+                    requests.state = match requests.is_last {
+                        true => State::Over,
+                        false => State::Head(Search::default()),
+                    };
+                    codec::Status::Complete { frame: Part::End, size }
+                }
+            },
+            State::Over => codec::Status::Partial { scanned: bytes.len() },
+        })
+    }
+}

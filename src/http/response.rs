@@ -1,0 +1,240 @@
+//! Answers, written into a `Vec<u8>`.
+use std::time::{Duration, UNIX_EPOCH};
+
+use super::{Error, Status, Terms, Version};
+
+/// Writes answers: what is the same in all of them is made once. One for a whole server.
+///
+/// ```
+/// use charkh::http::{Responses, Status, Terms};
+/// let (responses, mut out) = (Responses::new("me"), Vec::new());
+/// responses.begin(&mut out, Status::NOT_FOUND, Terms::LAST).body(b"no such thing\n");
+/// let text = String::from_utf8_lossy(&out);
+/// assert!(text.starts_with("HTTP/1.1 404 Not Found\r\nServer: me\r\n"));
+/// assert!(text.ends_with("Connection: close\r\nContent-Length: 14\r\n\r\nno such thing\n"));
+/// ```
+#[derive(Clone, Debug)]
+pub struct Responses {
+    server: &'static str,
+    /// The lines that are the same for a second.
+    common: Vec<u8>,
+    /// The second, on the loop's clock.
+    second: Option<u64>,
+}
+
+impl Responses {
+    /// `server` is what the header of this name says.
+    pub fn new(server: &'static str) -> Self {
+        let mut responses = Self { server, common: Vec::new(), second: None };
+        responses.write_common(None);
+        responses
+    }
+
+    /// Keep `Date` up to date: `now` is the loop's time ([`Peer::now`](crate::Peer::now)), and
+    /// `unix_time`, which is asked at most once a second of it, the time of day. An origin server
+    /// with a clock has to send it.
+    #[inline]
+    pub fn set_time(&mut self, now: Duration, unix_time: impl FnOnce() -> Duration) {
+        let second = Some(now.as_secs());
+        if self.second != second {
+            self.second = second;
+            self.write_common(Some(unix_time()));
+        }
+    }
+
+    fn write_common(&mut self, date: Option<Duration>) {
+        self.common.clear();
+        put_header(&mut self.common, "Server", self.server.as_bytes());
+        if let Some(date) = date {
+            put_header(&mut self.common, "Date", http_date(date).as_bytes());
+        }
+    }
+
+    /// Begin an answer at the end of `out`. How it ends is said by one of [`Response`]'s last
+    /// words: [`body`](Response::body), [`length`](Response::length),
+    /// [`stream`](Response::stream), [`no_body`](Response::no_body).
+    #[inline]
+    pub fn begin<'o>(&self, out: &'o mut Vec<u8>, status: Status, terms: Terms) -> Response<'o> {
+        put_status(out, status);
+        out.extend_from_slice(&self.common);
+        let connection: &[u8] = match terms {
+            _ if status == Status::SWITCHING_PROTOCOLS => b"",
+            Terms { keep_alive: false, .. } => b"Connection: close\r\n",
+            Terms { version: Version::Http10, .. } => b"Connection: keep-alive\r\n",
+            _ => b"",
+        };
+        out.extend_from_slice(connection);
+        Response { out, status, terms }
+    }
+
+    /// Answer what could not be read: a line of text that says why, and the connection ends.
+    pub fn refuse(&self, out: &mut Vec<u8>, error: Error) {
+        let text = format!("{error}\n");
+        let response = self.begin(out, error.status, Terms::LAST);
+        response.header("Content-Type", b"text/plain").body(text.as_bytes());
+    }
+
+    /// Ask for the body of a request that [expects](super::Request::expects_continue) to be asked.
+    pub fn go_on(out: &mut Vec<u8>) {
+        put_status(out, Status::CONTINUE);
+        out.extend_from_slice(b"\r\n");
+    }
+}
+
+/// An answer whose head is being written.
+#[derive(Debug)]
+#[must_use = "its head has no end yet"]
+pub struct Response<'o> {
+    out: &'o mut Vec<u8>,
+    status: Status,
+    terms: Terms,
+}
+
+impl Response<'_> {
+    /// One header more. What would end its line (CR, LF, NUL) is written as a blank: nobody can
+    /// smuggle a second one in. `Date`, `Server`, `Connection`, `Content-Length` and
+    /// `Transfer-Encoding` are written by themselves.
+    #[inline]
+    pub fn header(self, name: &str, value: &[u8]) -> Self {
+        put_header(self.out, name, value);
+        self
+    }
+
+    /// The whole body.
+    #[inline]
+    pub fn body(self, bytes: &[u8]) {
+        let Self { out, status, terms } = self;
+        put_length(out, status, bytes.len() as u64);
+        out.extend_from_slice(b"\r\n");
+        if !terms.is_head && !status.is_bodiless() {
+            out.extend_from_slice(bytes);
+        }
+    }
+
+    /// A body of so many bytes, which the caller sends after this head, unless the answer is
+    /// `false`: then there is none.
+    #[must_use]
+    pub fn length(self, length: u64) -> bool {
+        let Self { out, status, terms } = self;
+        put_length(out, status, length);
+        out.extend_from_slice(b"\r\n");
+        !terms.is_head && !status.is_bodiless()
+    }
+
+    /// A body whose length is not known yet: in chunks, or, in HTTP/1.0, up to the end of the
+    /// connection, which then has to be closed.
+    pub fn stream(self) -> Encoding {
+        let Self { out, status, terms } = self;
+        let encoding = match (terms.version, status.is_bodiless()) {
+            (_, true) => Encoding::None,
+            (Version::Http11, _) => {
+                out.extend_from_slice(b"Transfer-Encoding: chunked\r\n");
+                if terms.is_head { Encoding::None } else { Encoding::Chunked }
+            }
+            (Version::Http10, _) if terms.is_head => Encoding::None,
+            (Version::Http10, _) => Encoding::UntilClosed,
+        };
+        out.extend_from_slice(b"\r\n");
+        encoding
+    }
+
+    /// No body, and no length: for 101, 204 and 304; others would never end.
+    pub fn no_body(self) {
+        debug_assert!(self.status.is_bodiless());
+        self.out.extend_from_slice(b"\r\n");
+    }
+}
+
+/// How the pieces of a body are written whose length is not known.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Encoding {
+    /// There is no body.
+    None,
+    /// In chunks.
+    Chunked,
+    /// As it is; the end is the connection's.
+    UntilClosed,
+}
+
+impl Encoding {
+    /// Append a piece of the body. An empty one is nothing, not the end.
+    pub fn write(self, out: &mut Vec<u8>, bytes: &[u8]) {
+        match self {
+            _ if bytes.is_empty() => {}
+            Encoding::None => {}
+            Encoding::UntilClosed => out.extend_from_slice(bytes),
+            Encoding::Chunked => {
+                put_number(out, bytes.len() as u64, 16);
+                out.extend_from_slice(b"\r\n");
+                out.extend_from_slice(bytes);
+                out.extend_from_slice(b"\r\n");
+            }
+        }
+    }
+
+    /// The end of the body. `false` if the connection has to say it, by its own.
+    #[must_use]
+    pub fn end(self, out: &mut Vec<u8>) -> bool {
+        if self == Encoding::Chunked {
+            out.extend_from_slice(b"0\r\n\r\n");
+        }
+        self != Encoding::UntilClosed
+    }
+}
+
+/// A time of day, since 1970, as HTTP writes it: `Sun, 06 Nov 1994 08:49:37 GMT`.
+pub fn http_date(unix_time: Duration) -> String {
+    // To where the format ends, which has four digits for the year.
+    let last = Duration::from_secs(253_402_300_799);
+    httpdate::fmt_http_date(UNIX_EPOCH + unix_time.min(last))
+}
+
+#[inline]
+fn put_status(out: &mut Vec<u8>, status: Status) {
+    if status == Status::OK {
+        return out.extend_from_slice(b"HTTP/1.1 200 OK\r\n");
+    }
+    out.extend_from_slice(b"HTTP/1.1 ");
+    put_number(out, status.code().into(), 10);
+    out.push(b' ');
+    out.extend_from_slice(status.reason().as_bytes());
+    out.extend_from_slice(b"\r\n");
+}
+
+#[inline]
+fn put_length(out: &mut Vec<u8>, status: Status, length: u64) {
+    // Neither 1xx nor 204 may have one.
+    if !status.is_bodiless() {
+        out.extend_from_slice(b"Content-Length: ");
+        put_number(out, length, 10);
+        out.extend_from_slice(b"\r\n");
+    }
+}
+
+#[inline]
+fn put_header(out: &mut Vec<u8>, name: &str, value: &[u8]) {
+    out.extend_from_slice(name.as_bytes());
+    out.extend_from_slice(b": ");
+    let from = out.len();
+    out.extend_from_slice(value);
+    for byte in &mut out[from..] {
+        if matches!(byte, b'\r' | b'\n' | 0) {
+            *byte = b' ';
+        }
+    }
+    out.extend_from_slice(b"\r\n");
+}
+
+#[inline]
+fn put_number(out: &mut Vec<u8>, mut number: u64, base: u64) {
+    let mut digits = [0; 20];
+    let mut at = digits.len();
+    loop {
+        at -= 1;
+        digits[at] = b"0123456789abcdef"[(number % base) as usize];
+        number /= base;
+        if number == 0 {
+            return out.extend_from_slice(&digits[at..]);
+        }
+    }
+}
