@@ -1,5 +1,5 @@
 //! HTTP/1.1, the server's side, without I/O: bytes in, [`Part`]s out; answers are written into a
-//! `Vec<u8>`. Nothing here knows the reactor, but for [`Input`](crate::Input), which it reads.
+//! `Vec<u8>`.
 //!
 //! [`Requests`] cuts what one connection sends into heads and pieces of bodies, strictly: whatever
 //! two servers could read differently (two lengths, a length and chunks, a line that ends with LF
@@ -7,52 +7,46 @@
 //! nothing behind it is read any more. [`Responses`] writes answers: the status line, `Date`,
 //! `Server`, headers, and a body with a length or in chunks, or none where there may be none.
 //!
-//! ```
-//! use charkh::{Input, Peer, Protocol, Result, http::{Limits, Part, Requests, Responses, Status}};
+//! [`Server`] and [`Conn`] put the two into a protocol:
 //!
-//! struct Hello { limits: Limits, responses: Responses }
+//! ```
+//! use charkh::{Input, Peer, Protocol, Result, http::{Conn, Part, Server, Status}};
+//!
+//! struct Hello { http: Server }
 //!
 //! impl Protocol for Hello {
-//!     type Session = Requests;
+//!     type Session = Conn;
 //!
-//!     fn open(&mut self, _: &mut Peer) -> Requests {
-//!         Requests::default()
+//!     fn open(&mut self, _: &mut Peer) -> Conn {
+//!         Conn::default()
 //!     }
 //!
-//!     fn data(&mut self, peer: &mut Peer, requests: &mut Requests, input: &mut Input) -> Result {
-//!         let mut out = Vec::new();
-//!         loop {
-//!             match requests.next(&self.limits, input) {
-//!                 Ok(Some(Part::Head(request))) => {
-//!                     let response = self.responses.begin(&mut out, Status::OK, request.terms());
+//!     fn data(&mut self, peer: &mut Peer, conn: &mut Conn, input: &mut Input) -> Result {
+//!         while let Some(part) = self.http.next(peer, conn, input) {
+//!             match part {
+//!                 Part::Head(_) | Part::Data(_) => {} // here everybody is told the same
+//!                 Part::End => {
+//!                     let response = self.http.answer(peer, conn, Status::OK);
 //!                     response.header("Content-Type", b"text/plain").body(b"Hello!");
-//!                 }
-//!                 Ok(Some(Part::Data(_))) => {} // a body that nobody wanted
-//!                 Ok(Some(Part::End)) if requests.is_last() => {
-//!                     peer.send(&out);
-//!                     peer.close();
-//!                     return Ok(());
-//!                 }
-//!                 Ok(Some(Part::End)) => {}
-//!                 Ok(None) => break,
-//!                 Err(error) => {
-//!                     self.responses.refuse(&mut out, error);
-//!                     peer.send(&out);
-//!                     peer.close(); // it can be read before the end
-//!                     return Ok(());
+//!                     self.http.end_of_answer(peer, conn);
 //!                 }
 //!             }
 //!         }
-//!         peer.send(&out);
+//!         self.http.end_of_data(peer, conn, input, false);
+//!         Ok(())
+//!     }
+//!
+//!     fn timer(&mut self, peer: &mut Peer, conn: &mut Conn) -> Result {
+//!         self.http.timer(peer, conn);
 //!         Ok(())
 //!     }
 //! }
-//! # let mut hello = Hello { limits: Limits::default(), responses: Responses::new("x") };
 //! ```
 mod body;
 mod head;
 mod requests;
 mod response;
+mod server;
 mod status;
 
 use std::fmt;
@@ -60,6 +54,7 @@ use std::fmt;
 pub use head::{Framing, Headers, Request, Terms, Version};
 pub use requests::{Part, Requests};
 pub use response::{Encoding, Response, Responses, http_date};
+pub use server::{Conn, Server};
 pub use status::Status;
 
 /// What a client may send. Sizes are bytes.

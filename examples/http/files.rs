@@ -6,7 +6,10 @@ use std::{
     time::{Duration, UNIX_EPOCH},
 };
 
-use charkh::http::{Request, Responses, Status, Terms, http_date};
+use charkh::{
+    Peer,
+    http::{Conn, Request, Server, Status, http_date},
+};
 
 use super::{
     range::{self, Wanted},
@@ -189,12 +192,12 @@ impl FileReply {
     /// Its head; what is behind that, if anything is.
     pub(super) fn write(
         &mut self,
-        responses: &Responses,
-        terms: Terms,
-        out: &mut Vec<u8>,
+        http: &mut Server,
+        peer: &Peer,
+        conn: &Conn,
     ) -> Option<Box<Source>> {
         let Self { status, ref tag, ref modified, len, from, size, .. } = *self;
-        let response = responses.begin(out, status, terms);
+        let response = http.answer(peer, conn, status);
         let response = response
             .header("ETag", tag.as_bytes())
             .header("Last-Modified", modified.as_bytes())

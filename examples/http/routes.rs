@@ -4,7 +4,10 @@ use std::{
     io::{self, Read, Write},
 };
 
-use charkh::http::{Encoding, Request, Responses, Status, Terms};
+use charkh::{
+    Peer,
+    http::{Conn, Encoding, Request, Response, Server, Status},
+};
 
 use super::files::{FileReply, Files};
 
@@ -114,33 +117,33 @@ impl Reply {
     /// Write it, or its head. What it returns is to be sent behind that.
     pub(super) fn write(
         &mut self,
-        responses: &Responses,
-        terms: Terms,
-        out: &mut Vec<u8>,
+        http: &mut Server,
+        peer: &Peer,
+        conn: &Conn,
     ) -> Option<Box<Source>> {
-        let text = |response: charkh::http::Response, text: &str| {
+        let text = |response: Response, text: &str| {
             response.header("Content-Type", b"text/plain; charset=utf-8").body(text.as_bytes());
         };
         match self {
             Reply::None => {}
-            Reply::Text(status, words) => text(responses.begin(out, *status, terms), words),
+            Reply::Text(status, words) => text(http.answer(peer, conn, *status), words),
             Reply::Methods(status, methods) => {
-                let response = responses.begin(out, *status, terms);
+                let response = http.answer(peer, conn, *status);
                 text(response.header("Allow", methods.as_bytes()), methods);
             }
             Reply::Echo(body) => {
-                let response = responses.begin(out, Status::OK, terms);
+                let response = http.answer(peer, conn, Status::OK);
                 response.header("Content-Type", b"application/octet-stream").body(body);
             }
             Reply::Numbers(last) => {
-                let response = responses.begin(out, Status::OK, terms);
+                let response = http.answer(peer, conn, Status::OK);
                 let encoding = response.header("Content-Type", b"text/plain").stream();
                 let source = Source::Numbers { next: 1, last: *last, encoding };
                 return (encoding != Encoding::None).then(|| Box::new(source));
             }
-            Reply::File(reply) => return reply.write(responses, terms, out),
+            Reply::File(reply) => return reply.write(http, peer, conn),
             Reply::Moved(path) => {
-                let response = responses.begin(out, Status::PERMANENT_REDIRECT, terms);
+                let response = http.answer(peer, conn, Status::PERMANENT_REDIRECT);
                 text(response.header("Location", path.as_bytes()), "It has moved.\n");
             }
         }
