@@ -177,7 +177,7 @@ impl Server {
 
     /// Let go of what was answered, and set the deadline of what has begun to come: one that comes
     /// byte by byte does not move its own. `is_answering`: an answer is under way, and nothing is
-    /// read meanwhile.
+    /// read meanwhile. As long as the client does not read what it was answered, nothing is due.
     pub fn end_of_data(
         &mut self,
         peer: &mut Peer<'_>,
@@ -186,7 +186,7 @@ impl Server {
         is_answering: bool,
     ) {
         self.flush(peer);
-        let waits_for = match is_answering {
+        let waits_for = match is_answering || peer.is_full() {
             true => WaitsFor::Nothing,
             false if conn.requests.is_in_body() => WaitsFor::Body,
             false if conn.requests.is_within(rest) => WaitsFor::Head,
