@@ -184,12 +184,12 @@ fn after_chunk(left: u64) -> Next {
     }
 }
 
-/// A chunk's size, and how long its extension is: hexadecimal digits, then nothing, or a `;` and
-/// what may be in a header's value. Blanks between the two are none of the grammar, and a way to
+/// A chunk's size, and how long its extension is: hexadecimal digits, then nothing, or a `;`, a name,
+/// and what may be in a header's value. Blanks between the two are none of the grammar, and a way to
 /// be read differently.
 fn chunk_line(line: &[u8]) -> Result<(u64, usize), Error> {
     const WRONG: Error = Error::bad("a chunk's size that is none");
-    let digits = line.iter().position(|&byte| byte == b';').unwrap_or(line.len());
+    let digits = memchr::memchr(b';', line).unwrap_or(line.len());
     let (size, extension) = line.split_at(digits);
     if size.is_empty() || size.len() > 16 {
         return Err(WRONG);
@@ -198,9 +198,12 @@ fn chunk_line(line: &[u8]) -> Result<(u64, usize), Error> {
         let digit = char::from(byte).to_digit(16).ok_or(WRONG)?;
         Ok(sum << 4 | u64::from(digit))
     })?;
-    match extension.iter().all(|&byte| is_text(byte)) {
-        true => Ok((size, extension.len())),
-        false => Err(Error::bad("an extension of a chunk that is none")),
+    match extension {
+        [] => Ok((size, 0)),
+        [_, first, rest @ ..] if is_token(*first) && rest.iter().all(|&byte| is_text(byte)) => {
+            Ok((size, extension.len()))
+        }
+        _ => Err(Error::bad("an extension of a chunk that is none")),
     }
 }
 
