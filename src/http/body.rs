@@ -143,7 +143,7 @@ impl Body {
         Ok(found)
     }
 
-    /// Lines are checked as they come, so that what is wrong is found in the order in which it came.
+    /// Lines are checked as they come, so that faults are found in the order in which they came.
     fn trailers<'a>(
         &mut self,
         limits: &Limits,
@@ -184,9 +184,9 @@ fn after_chunk(left: u64) -> Next {
     }
 }
 
-/// A chunk's size, and how long its extension is: hexadecimal digits, then nothing, or a `;`, a name,
-/// and what may be in a header's value. Blanks between the two are none of the grammar, and a way to
-/// be read differently.
+/// A chunk's size, and how long its extension is: hexadecimal digits, then nothing, or a `;`, a
+/// name, and what may be in a header's value. Blanks between the two are a way to be read
+/// differently.
 fn chunk_line(line: &[u8]) -> Result<(u64, usize), Error> {
     const WRONG: Error = Error::bad("a chunk's size that is none");
     let digits = memchr::memchr(b';', line).unwrap_or(line.len());

@@ -27,8 +27,8 @@ pub enum Part<'a> {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Requests {
     state: State,
-    /// Bytes of what comes next that were looked at, and are no whole part. `state` has counted what
-    /// is in them, so it is kept beside it.
+    /// Bytes of what comes next that were looked at, and are no whole part. `state` has counted
+    /// what is in them, so it is kept beside it.
     scanned: u32,
     is_last: bool,
 }

@@ -37,7 +37,8 @@ fn case_017_requests_are_the_same_wherever_they_are_cut() {
         "{HELLO}POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\nabc\
          HEAD / HTTP/1.1\r\nHost: a\r\n\r\n\
          PUT /echo HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n\
-         2;x\r\nhe\r\n3\r\nllo\r\n0\r\nX: y\r\n\r\nGET /numbers/3 HTTP/1.1\r\nHost: a\r\n\r\n\r\n{HELLO}"
+         2;x\r\nhe\r\n3\r\nllo\r\n0\r\nX: y\r\n\r\n\
+         GET /numbers/3 HTTP/1.1\r\nHost: a\r\n\r\n\r\n{HELLO}"
     );
     let whole = hears(&says);
     let bodies: Vec<String> = answers(&whole, &["GET", "POST", "HEAD", "PUT", "GET", "GET"])
