@@ -1,5 +1,5 @@
 //! Heads of requests: found byte after byte, parsed once, and held to every rule of framing.
-use std::mem::MaybeUninit;
+use std::{mem::MaybeUninit, net::Ipv6Addr};
 
 use super::{Error, Limits, Status};
 use crate::codec;
@@ -403,14 +403,19 @@ fn split_target<'a>(method: &str, target: &'a str) -> Result<(Option<&'a str>, &
 
 /// A host, and perhaps a port: a name, an IPv4 address, or an IPv6 address in brackets.
 fn is_authority(text: &str) -> bool {
-    let (host, port) = match text.rfind(':').filter(|&at| !text[at..].contains(']')) {
-        Some(at) => (&text[..at], &text[at + 1..]),
-        None => (text, ""),
-    };
-    let is_name = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~%!$&'()*+;=".contains(&byte);
-    let is_host = match host.strip_prefix('[').and_then(|host| host.strip_suffix(']')) {
-        Some(host) => host.parse::<std::net::Ipv6Addr>().is_ok(),
-        None => !host.is_empty() && host.bytes().all(is_name),
+    let is_name = |byte: u8| byte.is_ascii_alphanumeric() || b".-_~%!$&'()*+;=".contains(&byte);
+    let (is_host, port) = match text.strip_prefix('[') {
+        Some(rest) => match rest.split_once(']') {
+            Some((host, "")) => (host.parse::<Ipv6Addr>().is_ok(), ""),
+            Some((host, port)) if port.starts_with(':') => {
+                (host.parse::<Ipv6Addr>().is_ok(), &port[1..])
+            }
+            _ => return false,
+        },
+        None => {
+            let (host, port) = text.split_once(':').unwrap_or((text, ""));
+            (!host.is_empty() && host.bytes().all(is_name), port)
+        }
     };
     is_host && port.len() <= 5 && port.bytes().all(|byte| byte.is_ascii_digit())
 }

@@ -1,5 +1,9 @@
 //! Answers, written into a `Vec<u8>`.
-use std::time::{Duration, UNIX_EPOCH};
+use std::{
+    fmt,
+    io::Write,
+    time::{Duration, UNIX_EPOCH},
+};
 
 use super::{Error, Status, Terms, Version};
 
@@ -46,7 +50,7 @@ impl Responses {
         self.common.clear();
         put_header(&mut self.common, "Server", self.server.as_bytes());
         if let Some(date) = date {
-            put_header(&mut self.common, "Date", http_date(date).as_bytes());
+            let _ = write!(self.common, "Date: {}\r\n", HttpDate(date)); // a `Vec` takes all
         }
     }
 
@@ -184,9 +188,17 @@ impl Encoding {
 
 /// A time of day, since 1970, as HTTP writes it: `Sun, 06 Nov 1994 08:49:37 GMT`.
 pub fn http_date(unix_time: Duration) -> String {
-    // To where the format ends, which has four digits for the year.
-    let last = Duration::from_secs(253_402_300_799);
-    httpdate::fmt_http_date(UNIX_EPOCH + unix_time.min(last))
+    HttpDate(unix_time).to_string()
+}
+
+struct HttpDate(Duration);
+
+impl fmt::Display for HttpDate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // To where the format ends, which has four digits for the year.
+        let last = Duration::from_secs(253_402_300_799);
+        httpdate::HttpDate::from(UNIX_EPOCH + self.0.min(last)).fmt(f)
+    }
 }
 
 #[inline]
