@@ -1,7 +1,7 @@
 //! Requests that are in order, and their answers.
 use std::time::Duration;
 
-use charkh::Config;
+use charkh::{Config, Reactor, net::sim};
 
 use crate::{
     common::{read_all, run_for},
@@ -195,6 +195,38 @@ fn long_answers_come_whole_through_small_windows() {
         assert!(bodies == [&*expected, "Hello, wheel!", &*expected], "window {window}");
         assert!(reactor.net().sees_end(client));
     }
+}
+
+#[test]
+fn case_040_in_any_world_the_answers_are_the_same_or_their_front() {
+    let says = format!(
+        "{HELLO}GET /numbers/3000 HTTP/1.1\r\nHost: a\r\n\r\n\
+         POST /echo HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n\
+         5\r\nhello\r\n0\r\n\r\n{HELLO}GET / HTTP/1.1\r\nConnection: close\r\nHost: a\r\n\r\n"
+    );
+    let expected = hears(&says);
+    sim::worlds(300, |mut net| {
+        // Hours may pass, and are not what is asked here.
+        let never = Duration::from_secs(1 << 30);
+        let mut http = greeter();
+        (http.http.head_time, http.http.body_time) = (never, never);
+        let limits = Config { output_high: 4000, output_low: 1000, write_max: 700, ..config() };
+        let limits = Config { idle: None, first_byte: None, write_stall: None, ..limits };
+        let window = 1 + net.random(5000);
+        let mut reactor = Reactor::with(http, net, limits).unwrap();
+        reactor.listen("127.0.0.1:1").unwrap();
+        let client = reactor.net().client();
+        reactor.net().set_window(client, window);
+        reactor.net().send(client, says.as_bytes());
+        reactor.net().finish_client(client);
+        let heard = read_all(&mut reactor, client);
+        let heard = String::from_utf8_lossy(&heard);
+        match reactor.net().was_harmed(client) {
+            false => assert!(heard == expected, "{heard}"),
+            true => assert!(expected.starts_with(&*heard), "{heard}"),
+        }
+        assert!(reactor.hub().is_empty(), "somebody was left behind");
+    });
 }
 
 #[test]
