@@ -27,7 +27,8 @@ pub struct Request<'a> {
     /// ([`Responses::go_on`](super::Responses::go_on)), or for a final answer.
     pub expects_continue: bool,
     keep_alive: bool,
-    headers: Headers<'a>,
+    /// Lines that were found in order, each with its CRLF, and the empty one.
+    lines: &'a [u8],
 }
 
 /// Versions that are spoken here.
@@ -75,32 +76,31 @@ impl<'a> Request<'a> {
 
     /// All headers, in their order.
     pub fn headers(&self) -> Headers<'a> {
-        self.headers
+        Headers { lines: self.lines }
     }
 
     /// The value of the first header of this name, in whatever case, without blanks around it.
     pub fn header(&self, name: &str) -> Option<&'a [u8]> {
-        self.headers.clone().find(|(own, _)| own.eq_ignore_ascii_case(name)).map(|(_, value)| value)
+        self.headers().find(|(own, _)| own.eq_ignore_ascii_case(name)).map(|(_, value)| value)
     }
 
     /// How many headers have this name.
     pub fn count(&self, name: &str) -> usize {
-        self.headers.clone().filter(|(own, _)| own.eq_ignore_ascii_case(name)).count()
+        self.headers().filter(|(own, _)| own.eq_ignore_ascii_case(name)).count()
     }
 
     /// A header of this name, which is a list with commas, has this word in it, in whatever case:
     /// `request.lists("Connection", "upgrade")`.
     pub fn lists(&self, name: &str, word: &str) -> bool {
         let same = |(own, _): &(&str, _)| own.eq_ignore_ascii_case(name);
-        let mut values = self.headers.clone().filter(same).flat_map(|(_, value)| words(value));
+        let mut values = self.headers().filter(same).flat_map(|(_, value)| words(value));
         values.any(|own| own.eq_ignore_ascii_case(word.as_bytes()))
     }
 }
 
 /// The headers of a request, name and value: an iterator.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Headers<'a> {
-    /// Lines that were found in order, each with its CRLF, and the empty one.
     lines: &'a [u8],
 }
 
@@ -150,6 +150,9 @@ impl Search {
         let mut at = scanned.max(begin);
         while let Some(found) = memchr::memchr(b'\n', window.get(at..).unwrap_or_default()) {
             let end = at + found + 1;
+            if self.lines == 0 {
+                unfinished_line(limits, &window[begin..end])?;
+            }
             if end < 2 || window[end - 2] != b'\r' {
                 return Err(Error::bad("a line that ends with LF alone"));
             }
@@ -258,7 +261,7 @@ fn whole<'a>(limits: &Limits, bytes: &'a [u8]) -> Result<Request<'a>, Error> {
         framing: found.framing(version, limits)?,
         expects_continue: found.expects_continue && version == Version::Http11,
         keep_alive: !found.close && (version == Version::Http11 || found.keep_alive),
-        headers: Headers { lines: &bytes[lines_at..] },
+        lines: &bytes[lines_at..],
     })
 }
 
@@ -287,10 +290,8 @@ impl<'a> Found<'a> {
         // Most headers are told from these by their length.
         let is = |wanted: &str| name.eq_ignore_ascii_case(wanted);
         match name.len() {
-            4 if is("Host") => {
-                if self.host.replace(value).is_some() {
-                    return Err(Error::bad("two hosts"));
-                }
+            4 if is("Host") && self.host.replace(value).is_some() => {
+                return Err(Error::bad("two hosts"));
             }
             6 if is("Expect") => {
                 if !value.eq_ignore_ascii_case(b"100-continue") {

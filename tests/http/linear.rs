@@ -9,8 +9,10 @@ use charkh::{
 
 use crate::clients::says;
 
-/// What is sent, of about so many bytes.
-const SHAPES: [(&str, fn(usize) -> String); 7] = [
+/// A name, and what is sent, of about so many bytes.
+type Shape = (&'static str, fn(usize) -> String);
+
+const SHAPES: [Shape; 7] = [
     ("one header", |size| head(&format!("X: {}\r\n", "a".repeat(size)))),
     ("a target", |size| format!("GET /{} HTTP/1.1\r\nHost: a\r\n\r\n", "a".repeat(size))),
     ("headers", |size| head(&"X: a\r\n".repeat(size / 6))),
