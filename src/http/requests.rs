@@ -78,7 +78,8 @@ impl Requests {
     /// A request has begun and is not over: a deadline is due.
     pub fn is_within(&self, rest: &Input<'_>) -> bool {
         match self.state {
-            State::Head(_) => !rest.is_empty(),
+            // An empty line before a request may be all that comes.
+            State::Head(_) => !matches!(rest.peek(), b"" | b"\r\n"),
             State::Body(_) => true,
             State::Over => false,
         }

@@ -71,10 +71,11 @@ impl Responses {
         Response { out, status, terms }
     }
 
-    /// Answer what could not be read: a line of text that says why, and the connection ends.
-    pub fn refuse(&self, out: &mut Vec<u8>, error: Error) {
+    /// Answer what could not be read: a line of text that says why, and the connection ends. The
+    /// terms are those of the request, if its head could be, or else [`Terms::LAST`].
+    pub fn refuse(&self, out: &mut Vec<u8>, error: Error, terms: Terms) {
         let text = format!("{error}\n");
-        let response = self.begin(out, error.status, Terms::LAST);
+        let response = self.begin(out, error.status, Terms { keep_alive: false, ..terms });
         response.header("Content-Type", b"text/plain").body(text.as_bytes());
     }
 

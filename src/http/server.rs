@@ -30,6 +30,8 @@ pub struct Server {
 pub struct Conn {
     requests: Requests,
     terms: Terms,
+    /// The head of a request was shown, and its end was not.
+    is_within: bool,
     waits_for: WaitsFor,
     /// A head has begun, or ended, since the deadline was set.
     moved_on: bool,
@@ -48,6 +50,7 @@ impl Default for Conn {
         Self {
             requests: Requests::default(),
             terms: Terms::LAST,
+            is_within: false,
             waits_for: WaitsFor::Nothing,
             moved_on: false,
         }
@@ -104,9 +107,15 @@ impl Server {
         }
         match conn.requests.next(&self.limits, input) {
             Ok(Some(part)) => {
-                conn.moved_on |= !matches!(part, Part::Data(_));
-                if let Part::Head(request) = &part {
-                    conn.terms = request.terms();
+                match &part {
+                    Part::Head(request) => {
+                        conn.terms = request.terms();
+                        // A server that stops says so to those who would ask on.
+                        conn.terms.keep_alive &= !peer.hub().is_stopping();
+                        (conn.is_within, conn.moved_on) = (true, true);
+                    }
+                    Part::End => (conn.is_within, conn.moved_on) = (false, true),
+                    Part::Data(_) => {}
                 }
                 Some(part)
             }
@@ -155,7 +164,8 @@ impl Server {
     /// Answer with an error, and close.
     pub fn refuse(&mut self, peer: &mut Peer<'_>, conn: &mut Conn, error: Error) {
         self.responses.set_time(peer.now(), self.unix_time);
-        self.responses.refuse(&mut self.out, error);
+        let terms = if conn.is_within { conn.terms } else { Terms::LAST };
+        self.responses.refuse(&mut self.out, error, terms);
         self.close(peer, conn);
     }
 

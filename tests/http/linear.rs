@@ -53,7 +53,7 @@ fn read(text: &str, piece: usize) {
 
 /// More headers than some are refused.
 fn size_of(shape: &str) -> usize {
-    if shape == "headers" { 600 } else { 30_000 }
+    if shape == "headers" { 600 } else { 12_000 }
 }
 
 /// All that is counted, in its order: a shape, a piece, a size.

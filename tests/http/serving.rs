@@ -104,6 +104,10 @@ fn case_122_neither_head_nor_204_nor_304_has_a_body() {
     assert_eq!(head.header("Content-Length"), Some("3"));
     let head = answer("HEAD /nothing HTTP/1.1\r\nHost: a\r\n\r\n");
     assert_eq!(head.status, 404);
+    // Nor has it one when what comes behind its head is refused.
+    let head = "HEAD / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\nx\r\n";
+    assert!(hears(head).ends_with("\r\n\r\n"));
+    assert_eq!(answer(head).status, 400);
     let options = answer("OPTIONS / HTTP/1.1\r\nHost: a\r\n\r\n");
     assert_eq!((options.status, options.header("Content-Length")), (204, None));
 }
@@ -238,13 +242,17 @@ fn a_server_that_stops_answers_what_it_was_asked() {
     reactor.net().send(client, says.as_bytes());
     turn(&mut reactor);
     reactor.hub().stop();
+    // What comes now is the last that is answered.
+    reactor.net().send(client, HELLO.repeat(3).as_bytes());
     let mut text = String::new();
     while !reactor.is_done() {
         text += &heard(&mut reactor, client);
         reactor.turn_within(Duration::ZERO).unwrap();
-        if text.ends_with("0\r\n\r\n") {
+        if text.ends_with("wheel!") {
             reactor.net().finish_client(client);
         }
     }
-    assert!(answers(&text, &[])[0].body.ends_with("\n100000\n"));
+    let got = answers(&text, &[]);
+    assert!(got[0].body.ends_with("\n100000\n"));
+    assert_eq!((got.len(), got[1].header("Connection")), (2, Some("close")));
 }
