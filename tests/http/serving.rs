@@ -94,6 +94,34 @@ fn case_122_a_client_that_does_not_read_is_not_answered_without_end() {
 }
 
 #[test]
+fn bodies_of_all_connections_together_have_a_limit() {
+    let mut http = greeter();
+    http.bodies_max = 1000;
+    let mut reactor = world(http);
+    let post =
+        |size: usize| format!("POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: {size}\r\n\r\n");
+    let [first, second] = [(); 2].map(|()| reactor.net().client());
+    reactor.net().send(first, (post(900) + &"x".repeat(800)).as_bytes());
+    turn(&mut reactor);
+    // What nobody keeps is not counted.
+    reactor.net().send(second, (post(900).replace("echo", "") + &"x".repeat(900)).as_bytes());
+    turn(&mut reactor);
+    assert_eq!(answers(&heard(&mut reactor, second), &[])[0].status, 405);
+    reactor.net().send(second, (post(201) + &"x".repeat(201)).as_bytes());
+    turn(&mut reactor);
+    assert_eq!(answers(&heard(&mut reactor, second), &[])[0].status, 503);
+    // Whoever goes leaves room, and so does whoever is answered.
+    reactor.net().reset_client(first);
+    run_for(&mut reactor, Duration::from_secs(10));
+    let third = reactor.net().client();
+    for _ in 0..3 {
+        reactor.net().send(third, (post(1000) + &"x".repeat(1000)).as_bytes());
+        turn(&mut reactor);
+        assert_eq!(answers(&heard(&mut reactor, third), &[])[0].body.len(), 1000);
+    }
+}
+
+#[test]
 fn case_122_neither_head_nor_204_nor_304_has_a_body() {
     let get = answer(HELLO);
     let head = answer(&HELLO.replace("GET", "HEAD"));
