@@ -151,7 +151,7 @@ impl Search {
         while let Some(found) = memchr::memchr(b'\n', window.get(at..).unwrap_or_default()) {
             let end = at + found + 1;
             if self.lines == 0 {
-                unfinished_line(limits, &window[begin..end])?;
+                begin_of_line(limits, &window[begin..end])?;
             }
             if end < 2 || window[end - 2] != b'\r' {
                 return Err(Error::bad("a line that ends with LF alone"));
@@ -169,7 +169,7 @@ impl Search {
             at = end;
         }
         if self.lines == 0 {
-            unfinished_line(limits, &window[begin.min(window.len())..])?;
+            begin_of_line(limits, &window[begin.min(window.len())..])?;
         }
         match bytes.len() >= limits.head_max {
             true => Err(Error::new(Status::HEADERS_TOO_LARGE, "a head that is too long")),
@@ -178,23 +178,26 @@ impl Search {
     }
 }
 
-/// What can be said of a first line before its end has come. It says the same of a longer one.
-fn unfinished_line(limits: &Limits, line: &[u8]) -> Result<(), Error> {
+/// What can be said of a first line before its end has come; it says the same when it has.
+fn begin_of_line(limits: &Limits, line: &[u8]) -> Result<(), Error> {
     // A CR may be half of an empty line.
     if line.first().is_some_and(|&byte| !is_token(byte) && byte != b'\r') {
         return Err(Error::bad("a method that is none"));
     }
-    let longest = METHOD_MAX + 1 + limits.uri_max + " HTTP/1.1\r".len();
-    match line.len() > longest {
-        true => first_line(limits, &line[..=longest]),
+    match line.len() >= longest_line(limits) {
+        true => first_line(limits, line),
         false => Ok(()),
     }
 }
 
+/// The longest request line that can be in order, with its CRLF.
+fn longest_line(limits: &Limits) -> usize {
+    limits.uri_max.saturating_add(METHOD_MAX + " ".len() + " HTTP/1.1\r\n".len())
+}
+
 /// Check a request line, or the front of one that is too long.
 fn first_line(limits: &Limits, line: &[u8]) -> Result<(), Error> {
-    let longest = METHOD_MAX + 1 + limits.uri_max + " HTTP/1.1\r".len();
-    let line = &line[..line.len().min(longest + 1)];
+    let line = &line[..line.len().min(longest_line(limits))];
     let method_end = line.iter().take(METHOD_MAX + 1).position(|&byte| !is_token(byte));
     let target = match method_end {
         None => return Err(Error::new(Status::NOT_IMPLEMENTED, "a method that is too long")),
