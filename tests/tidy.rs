@@ -21,7 +21,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("http/head", &["codec", "http"]),
     ("http/requests", &["codec", "http", "http/body", "http/head", "input"]),
     ("http/response", &["http"]),
-    ("http/server", &["http", "input", "peer"]),
+    ("http/server", &["http", "hub", "input", "peer"]),
     ("http/status", &[]),
     ("layer", &["addr"]),
     ("logging", &[]),

@@ -116,7 +116,7 @@ impl Http {
                 self.answer(peer, session);
                 self.http.close(peer, &mut session.conn);
             }
-            _ => self.http.ask_for_body(),
+            _ => self.http.ask_for_body(peer),
         }
     }
 
@@ -162,7 +162,7 @@ impl Http {
         loop {
             // Its length was announced: where it cannot be kept, the end must not look like a good
             // one.
-            let is_over = source.fill(self.http.out()).inspect_err(|_| peer.abort())?;
+            let is_over = source.fill(self.http.out(peer)).inspect_err(|_| peer.abort())?;
             self.http.flush(peer);
             if is_over {
                 break;

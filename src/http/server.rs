@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::{Error, Limits, Part, Requests, Response, Responses, Status, Terms};
-use crate::{Input, Peer};
+use crate::{ConnId, Input, Peer};
 
 /// What a server of HTTP keeps for all of its connections. Each has a [`Conn`] in its session.
 ///
@@ -22,7 +22,11 @@ pub struct Server {
     pub body_time: Duration,
     responses: Responses,
     unix_time: fn() -> Duration,
+    /// Answers that have not gone to the peer yet.
     out: Vec<u8>,
+    /// Whose they are. A callback that gave up on its connection may have left some: they are
+    /// nobody else's.
+    owner: ConnId,
 }
 
 /// Where one connection is.
@@ -83,6 +87,7 @@ impl Server {
             responses: Responses::new(name),
             unix_time,
             out: Vec::new(),
+            owner: ConnId::NOBODY,
         }
     }
 
@@ -132,22 +137,32 @@ impl Server {
     #[inline]
     pub fn answer(&mut self, peer: &Peer<'_>, conn: &Conn, status: Status) -> Response<'_> {
         self.responses.set_time(peer.now(), self.unix_time);
+        self.own(peer);
         self.responses.begin(&mut self.out, status, conn.terms)
     }
 
     /// Ask for a body, if the client [waits](super::Request::expects_continue) to be asked.
-    pub fn ask_for_body(&mut self) {
-        Responses::go_on(&mut self.out);
+    pub fn ask_for_body(&mut self, peer: &Peer<'_>) {
+        Responses::go_on(self.out(peer));
     }
 
-    /// Answers that have not gone to the peer yet, to append a body to.
-    pub fn out(&mut self) -> &mut Vec<u8> {
+    /// Answers to this peer that it has not been given yet, to append a body to.
+    pub fn out(&mut self, peer: &Peer<'_>) -> &mut Vec<u8> {
+        self.own(peer);
         &mut self.out
+    }
+
+    #[inline]
+    fn own(&mut self, peer: &Peer<'_>) {
+        if self.owner != peer.id() {
+            self.owner = peer.id();
+            self.out.clear();
+        }
     }
 
     /// Give what was answered to the peer.
     pub fn flush(&mut self, peer: &mut Peer<'_>) {
-        if !self.out.is_empty() {
+        if !self.out.is_empty() && self.owner == peer.id() {
             peer.send(&self.out);
             self.out.clear();
             self.out.shrink_to(4 * Self::GATHERED_MAX);
@@ -165,6 +180,7 @@ impl Server {
     pub fn refuse(&mut self, peer: &mut Peer<'_>, conn: &mut Conn, error: Error) {
         self.responses.set_time(peer.now(), self.unix_time);
         let terms = if conn.is_within { conn.terms } else { Terms::LAST };
+        self.own(peer);
         self.responses.refuse(&mut self.out, error, terms);
         self.close(peer, conn);
     }
