@@ -34,6 +34,7 @@
 //!   what was counted: [`Stats`].
 //! - Other threads: [`Handle`]. Encryption and the like: [`Layer`]. Behind a balancer: `proxy`.
 //!   Connections that come back: [`Keeper`]. Sockets that others made: [`Reactor::listen_on`].
+//! - HTTP/1.1: [`http`].
 //! - A blocking client, for tests and tools: [`client`].
 //! - Other worlds than the kernel's: [`net`]. What the loop did last, turn by turn: [`trace`].
 //!
@@ -42,6 +43,7 @@
 //!   `default-features = false`; what is left needs mio, slab, log, socket2, fastrand and, on
 //!   Linux, rustix.
 //! - `fine-sleep`: [`net::Os`] can sleep to the microsecond, on Linux: `Os::sleep_finely`.
+//! - `http`: [`http`], the server's side of HTTP/1.1, without I/O.
 //! - `late-ports`: [`Hub::connect_from`] leaves the port to be chosen as it connects, on Linux, so
 //!   that one address has its whole range of ports for each place that it connects to.
 //! - `proxy`: the PROXY protocol, as layers.
@@ -62,6 +64,8 @@ mod conn;
 mod datagram;
 mod handle;
 mod hot;
+#[cfg(feature = "http")]
+pub mod http;
 mod hub;
 mod input;
 mod layer;
