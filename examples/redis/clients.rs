@@ -6,7 +6,8 @@ use super::{
     commands::Transaction,
     request::Parser,
     store::Store,
-    value::{Bytes, Hasher, Set},
+    text::Text,
+    value::{Hasher, Set},
 };
 
 /// One connection.
@@ -31,7 +32,7 @@ pub struct Session {
 #[derive(Debug)]
 pub struct Watch {
     pub db: usize,
-    pub key: Bytes,
+    pub key: Text,
     pub changes: u64,
 }
 
@@ -100,9 +101,9 @@ impl Session {
 pub struct Client {
     pub conn: ConnId,
     pub addr: Addr,
-    pub name: Bytes,
-    pub lib_name: Bytes,
-    pub lib_ver: Bytes,
+    pub name: Text,
+    pub lib_name: Text,
+    pub lib_ver: Text,
     pub since_ms: u64,
     pub active_ms: u64,
     pub db: usize,
@@ -123,7 +124,7 @@ pub struct Clients {
 impl Clients {
     pub fn add(&mut self, conn: ConnId, addr: Addr, now: u64) -> u64 {
         self.last_id += 1;
-        let nameless = Bytes::default;
+        let nameless = Text::default;
         self.all.insert(
             self.last_id,
             Client {

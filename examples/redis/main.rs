@@ -30,6 +30,7 @@ mod pubsub;
 mod reply;
 mod request;
 mod store;
+mod text;
 mod value;
 
 use clients::Session;

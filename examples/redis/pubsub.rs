@@ -1,9 +1,5 @@
 //! Who has subscribed to what, by channel and by pattern.
-use super::{
-    clients::Ids,
-    glob,
-    value::{Bytes, Map},
-};
+use super::{clients::Ids, glob, text::Text, value::Map};
 
 #[derive(Default, Debug)]
 pub struct Channels {
@@ -48,7 +44,7 @@ impl Channels {
 
     /// Those who hear what is said on a channel, each with the pattern that it matches, if it came
     /// by one. Costs as much as there are patterns.
-    pub fn hearers(&self, channel: &[u8]) -> Vec<(u64, Option<Bytes>)> {
+    pub fn hearers(&self, channel: &[u8]) -> Vec<(u64, Option<Text>)> {
         let by_name = self.by_name.get(channel).into_iter().flatten();
         let mut all: Vec<_> = by_name.map(|&id| (id, None)).collect();
         for (pattern, ids) in &self.by_pattern {

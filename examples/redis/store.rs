@@ -2,11 +2,14 @@
 //!
 //! All changes go through few functions of [`Db`], which keep the books: how much memory there is
 //! in use, how many keys will expire, and who watches what.
-use std::collections::HashMap;
+use std::{collections::HashMap, hash::BuildHasher};
+
+use indexmap::map::raw_entry_v1::{RawEntryApiV1, RawEntryMut};
 
 use super::{
     reply::Result,
-    value::{Bytes, Map, Value},
+    text::Text,
+    value::{Hasher, Map, Value},
 };
 
 /// Databases that can be selected.
@@ -15,8 +18,8 @@ pub const DATABASES: usize = 16;
 /// When a key expires that does not.
 pub const NEVER: u64 = u64::MAX;
 
-/// What a key costs beside its bytes and its value's, about.
-pub const ENTRY: usize = 72;
+/// What a key costs beside the memory of its own and its value's, about.
+pub const ENTRY: usize = 80;
 
 #[derive(Debug)]
 pub struct Store {
@@ -89,11 +92,14 @@ impl Store {
     }
 }
 
+/// With its key and that key's hash 64 bytes, one line of the processor's cache.
 #[derive(Debug)]
 struct Entry {
     value: Value,
     expires_at: u64,
 }
+
+const _: () = assert!(size_of::<(u64, Text, Entry)>() == 64);
 
 /// One database.
 #[derive(Default, Debug)]
@@ -102,7 +108,7 @@ pub struct Db {
     expiring: usize,
     expired: u64,
     memory: usize,
-    watched: HashMap<Bytes, Watched>,
+    watched: HashMap<Text, Watched, Hasher>,
     /// Keys below this number are still to be looked at by [`sweep`](Db::sweep).
     swept: usize,
 }
@@ -171,23 +177,29 @@ impl Db {
     }
 
     /// Set a string, in the memory of the one before if it fits.
+    #[inline]
     pub fn set(&mut self, key: &[u8], text: &[u8], expiry: Expiry, now: u64) {
-        let Some((index, _, entry)) = self.keys.get_full_mut(key) else {
-            let at = if let Expiry::At(at) = expiry { at } else { NEVER };
-            return self.put(key, Value::String(text.to_vec()), at);
-        };
-        let before = entry.value.size();
-        match &mut entry.value {
-            Value::String(old) if fits(old.capacity(), text.len()) => {
-                old.clear();
-                old.extend_from_slice(text);
+        let hash = self.keys.hasher().hash_one(key);
+        match self.keys.raw_entry_mut_v1().from_key_hashed_nocheck(hash, key) {
+            RawEntryMut::Occupied(mut place) => {
+                let entry = place.get_mut();
+                let before = entry.value.size();
+                entry.value.replace(text);
+                self.memory = self.memory + entry.value.size() - before;
+                let kept = if entry.expires_at > now { entry.expires_at } else { NEVER };
+                let at = if let Expiry::At(at) = expiry { at } else { kept };
+                self.expiring -= usize::from(entry.expires_at != NEVER);
+                self.expiring += usize::from(at != NEVER);
+                entry.expires_at = at;
             }
-            value => *value = Value::String(text.to_vec()),
+            RawEntryMut::Vacant(place) => {
+                let expires_at = if let Expiry::At(at) = expiry { at } else { NEVER };
+                let (key, value) = (Text::from(key), Value::string(text));
+                self.memory += value.size() + key.size() + ENTRY;
+                self.expiring += usize::from(expires_at != NEVER);
+                place.insert_hashed_nocheck(hash, key, Entry { value, expires_at });
+            }
         }
-        self.memory = self.memory + entry.value.size() - before;
-        let kept = if entry.expires_at > now { entry.expires_at } else { NEVER };
-        let at = if let Expiry::At(at) = expiry { at } else { kept };
-        self.expire_entry(index, at);
         self.touch(key);
     }
 
@@ -204,8 +216,9 @@ impl Db {
                 self.expiring -= usize::from(old.expires_at != NEVER);
             }
             None => {
-                self.memory += key.len() + ENTRY;
-                self.keys.insert(key.into(), entry);
+                let key = Text::from(key);
+                self.memory += key.size() + ENTRY;
+                self.keys.insert(key, entry);
             }
         }
         self.touch(key);
@@ -270,7 +283,7 @@ impl Db {
 
     fn remove_at(&mut self, index: usize) -> Option<(Value, u64)> {
         let (key, entry) = self.keys.swap_remove_index(index)?;
-        self.memory -= entry.value.size() + key.len() + ENTRY;
+        self.memory -= entry.value.size() + key.size() + ENTRY;
         self.expiring -= usize::from(entry.expires_at != NEVER);
         self.touch(&key);
         // What was large once must not keep its memory for ever.
@@ -310,7 +323,7 @@ impl Db {
 
     /// Keys that have not expired.
     pub fn keys(&self, now: u64) -> impl Iterator<Item = &[u8]> {
-        let there = move |(_, entry): &(&Bytes, &Entry)| entry.expires_at > now;
+        let there = move |(_, entry): &(&Text, &Entry)| entry.expires_at > now;
         self.keys.iter().filter(there).map(|(key, _)| &**key)
     }
 
@@ -387,9 +400,4 @@ impl Db {
             watched.changes += u64::from(self.keys.contains_key(key));
         }
     }
-}
-
-/// May a string of this length be kept in that much memory?
-fn fits(capacity: usize, len: usize) -> bool {
-    len <= capacity && capacity <= 2 * len + 64
 }

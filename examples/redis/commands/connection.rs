@@ -9,7 +9,7 @@ use super::super::{
     number,
     pubsub::Kind,
     reply::{Error, Result},
-    value::Bytes,
+    text::Text,
 };
 use super::{Call, generic::database, server::VERSION};
 
@@ -72,7 +72,7 @@ pub fn reset(call: &mut Call) -> Result {
     session.select(0);
     (session.resp3, call.out.resp3, session.mute) = (false, false, Mute::Off);
     if let Some(client) = state.clients.all.get_mut(&session.id) {
-        client.name = Bytes::default();
+        client.name = Text::default();
     }
     call.out.status("RESET");
     Ok(())

@@ -1,6 +1,7 @@
 //! Lists.
 use super::super::{
     reply::{Error, Result},
+    text::Text,
     value::Value,
 };
 use super::{
@@ -160,7 +161,7 @@ pub fn lrem(call: &mut Call) -> Result {
         value.list_mut()?.edit(|list| {
             let before = list.len();
             let mut left = most;
-            let mut keep = |kept: &mut Box<[u8]>| {
+            let mut keep = |kept: &mut Text| {
                 let gone = left > 0 && **kept == *item;
                 left -= u64::from(gone);
                 !gone

@@ -9,7 +9,7 @@ use super::super::{
     glob,
     pubsub::Kind,
     reply::{Reply, Result},
-    value::Bytes,
+    text::Text,
 };
 use super::Call;
 
@@ -65,9 +65,9 @@ pub fn punsubscribe(call: &mut Call) -> Result {
 }
 
 fn remove(call: &mut Call, kind: Kind) -> Result {
-    let topics: Vec<Bytes> = match (call.args.len(), &mut call.session.topics) {
+    let topics: Vec<Text> = match (call.args.len(), &mut call.session.topics) {
         (1, Some(topics)) => of(topics, kind).iter().cloned().collect(),
-        _ => call.args.from(1).map(Bytes::from).collect(),
+        _ => call.args.from(1).map(Text::from).collect(),
     };
     for topic in &topics {
         forget(call, kind, topic);
@@ -165,7 +165,7 @@ pub fn pubsub_channels(call: &mut Call) -> Result {
     }
     let pattern = call.args.get(2).unwrap_or(b"*");
     let names = call.state.channels.by_name.keys();
-    let found: Vec<&Bytes> = names.filter(|name| glob::matches(pattern, name)).collect();
+    let found: Vec<&Text> = names.filter(|name| glob::matches(pattern, name)).collect();
     call.out.array(found.len());
     found.into_iter().for_each(|name| call.out.bulk(name));
     Ok(())

@@ -5,6 +5,7 @@ use super::super::{
     glob,
     reply::{Error, Reply, Result},
     store::Db,
+    text::Text,
 };
 use super::{
     Call, Command, GROUPS, State,
@@ -68,7 +69,7 @@ pub fn memory_usage(call: &mut Call) -> Result {
     let key = call.args.at(2);
     let (db, out, now) = call.parts();
     match db.get(key, now) {
-        Some(value) => out.len(value.size() + key.len() + super::super::store::ENTRY),
+        Some(value) => out.len(value.size() + Text::from(key).size() + super::super::store::ENTRY),
         None => out.null(),
     }
     Ok(())
@@ -155,7 +156,7 @@ fn describe(command: &Command, out: &mut Reply) {
     out.set(flags.clone().count());
     flags.for_each(|(_, name)| out.status(name));
     let (first, last, step) = command.keys;
-    [first, last, step].map(|number| out.int(number.into()));
+    [first, last, step].into_iter().for_each(|number| out.int(number.into()));
     out.set(0);
     out.set(0);
     out.set(0);

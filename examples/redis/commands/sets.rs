@@ -3,6 +3,7 @@ use indexmap::IndexSet;
 
 use super::super::{
     reply::{Error, Reply, Result},
+    text::Text,
     value::{Hasher, Set, Value},
 };
 use super::{Call, lists::positive, scan, strings::int};
@@ -174,7 +175,7 @@ enum How {
 }
 
 /// The members of sets put together. At most `limit` of them; 0: all.
-fn combine(call: &mut Call, keys: &[&[u8]], how: How, limit: usize) -> Result<Vec<Box<[u8]>>> {
+fn combine(call: &mut Call, keys: &[&[u8]], how: How, limit: usize) -> Result<Vec<Text>> {
     let (db, _, now) = call.parts();
     for key in keys {
         db.get(key, now).map(Value::as_set).transpose()?;
@@ -188,18 +189,19 @@ fn combine(call: &mut Call, keys: &[&[u8]], how: How, limit: usize) -> Result<Ve
     let limit = if limit == 0 { usize::MAX } else { limit };
     Ok(match how {
         How::Union => {
-            let all: IndexSet<&Box<[u8]>, Hasher> =
-                sets.iter().flat_map(|set| set.iter()).collect();
+            let all: IndexSet<&Text, Hasher> = sets.iter().flat_map(|set| set.iter()).collect();
             all.into_iter().cloned().collect()
         }
         How::Diff => {
             let others = &sets[1..];
-            let only = sets[0].iter().filter(|member| !others.iter().any(|s| s.contains(*member)));
+            let only =
+                sets[0].iter().filter(|member| !others.iter().any(|s| s.contains(&***member)));
             only.cloned().collect()
         }
         How::Inter => {
             let smallest = sets.iter().min_by_key(|set| set.len()).copied().unwrap_or(&none);
-            let common = smallest.iter().filter(|member| sets.iter().all(|s| s.contains(*member)));
+            let common =
+                smallest.iter().filter(|member| sets.iter().all(|s| s.contains(&***member)));
             common.take(limit).cloned().collect()
         }
     })
@@ -217,7 +219,7 @@ fn store(call: &mut Call, how: How) -> Result {
     let keys: Vec<&[u8]> = call.args.from(2).collect();
     let target = call.args.at(1);
     let members = combine(call, &keys, how, 0)?;
-    call.has_room(members.iter().map(|member| member.len()).sum())?;
+    call.has_room(members.iter().map(Text::size).sum())?;
     let (db, out, now) = call.parts();
     out.len(members.len());
     if members.is_empty() {
@@ -226,7 +228,9 @@ fn store(call: &mut Call, how: How) -> Result {
     }
     let mut value = Value::set();
     let set = value.set_mut()?;
-    members.iter().for_each(|member| drop(set.insert(member)));
+    for member in &members {
+        set.insert(member);
+    }
     db.put(target, value, super::super::store::NEVER);
     Ok(())
 }

@@ -183,7 +183,7 @@ pub fn append(call: &mut Call) -> Result {
     let len = db.change_or(
         key,
         now,
-        || Value::String(Vec::new()),
+        || Value::string(b""),
         |value| {
             let text = value.string_mut()?;
             if text.len() + more.len() > BULK_MAX as usize {
@@ -243,7 +243,7 @@ pub fn setrange(call: &mut Call) -> Result {
     let len = db.change_or(
         key,
         now,
-        || Value::String(Vec::new()),
+        || Value::string(b""),
         |value| {
             let text = value.string_mut()?;
             if text.len() < end {
@@ -327,7 +327,7 @@ fn add(call: &mut Call, by: i64) -> Result {
     let number = db.change_or(
         key,
         now,
-        || Value::String(b"0".to_vec()),
+        || Value::string(b"0"),
         |value| {
             let text = value.string_mut()?;
             let number = int(text)?.checked_add(by).ok_or(Error::OVERFLOW)?;
