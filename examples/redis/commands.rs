@@ -18,7 +18,7 @@ mod generic;
 mod hashes;
 mod lists;
 mod messages;
-mod scan;
+pub mod scan;
 mod server;
 mod sets;
 mod strings;
@@ -177,7 +177,7 @@ impl Call<'_, '_> {
     fn check_and_run(&mut self) -> Result {
         if let Err(error) = self.check() {
             transactions::spoil(self.session);
-            return Err(error);
+            return Err(transactions::explained(self, error));
         }
         if self.session.transaction.is_some() && !self.command.is(table::NO_MULTI) {
             return transactions::queue(self);

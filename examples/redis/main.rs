@@ -22,23 +22,23 @@ use charkh::{Config, ConnId, Hub, Input, Peer, Protocol, Reactor, Reason, Result
 use log::debug;
 
 mod clients;
-mod commands;
+pub mod commands;
 mod config;
 mod glob;
 mod number;
 mod pubsub;
 mod reply;
-mod request;
-mod store;
+pub mod request;
+pub mod store;
 mod text;
-mod value;
+pub mod value;
 
 use clients::Session;
 use commands::State;
 use config::Settings;
 use pubsub::Kind;
 use reply::Reply;
-use request::Parser;
+use request::{Parser, ProtocolError};
 
 /// Bytes of answers that are gathered before they are given to the connection.
 const GATHERED_MAX: usize = 64 << 10;
@@ -106,7 +106,8 @@ impl Protocol for Redis {
         let now = self.now(peer.now());
         if let Err(e) = self.answer_all(&mut parser, peer, session, input, now) {
             debug!("{}: protocol error: {e}", peer.addr());
-            self.reply.error(&reply::Error::built(format!("ERR Protocol error: {e}")));
+            let words = e.downcast_ref().map_or_else(Vec::new, |e: &ProtocolError| e.words());
+            self.reply.error(&reply::Error::built([b"ERR Protocol error: ", &words[..]].concat()));
             session.is_closing = true;
         }
         self.flush(peer);

@@ -95,21 +95,27 @@ pub enum ProtocolError {
     Quotes,
 }
 
+impl ProtocolError {
+    /// What is said of it, which may hold any byte.
+    pub fn words(self) -> Vec<u8> {
+        let text: &[u8] = match self {
+            ProtocolError::MultibulkLength => b"invalid multibulk length",
+            ProtocolError::MultibulkTooBig => b"too big mbulk count string",
+            ProtocolError::BulkLength => b"invalid bulk length",
+            ProtocolError::BulkTooBig => b"too big bulk count string",
+            ProtocolError::Expected(byte) => {
+                return [b"expected '$', got '", &[byte][..], b"'"].concat();
+            }
+            ProtocolError::LineTooBig => b"too big inline request",
+            ProtocolError::Quotes => b"unbalanced quotes in request",
+        };
+        text.into()
+    }
+}
+
 impl fmt::Display for ProtocolError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let text = match self {
-            ProtocolError::MultibulkLength => "invalid multibulk length",
-            ProtocolError::MultibulkTooBig => "too big mbulk count string",
-            ProtocolError::BulkLength => "invalid bulk length",
-            ProtocolError::BulkTooBig => "too big bulk count string",
-            // One byte is one character here.
-            ProtocolError::Expected(byte) => {
-                return write!(f, "expected '$', got '{}'", *byte as char);
-            }
-            ProtocolError::LineTooBig => "too big inline request",
-            ProtocolError::Quotes => "unbalanced quotes in request",
-        };
-        f.write_str(text)
+        self.words().escape_ascii().fmt(f)
     }
 }
 
@@ -130,6 +136,9 @@ pub struct Parser {
     left: u32,
     /// and the length of the next one, once it is known.
     bulk: Option<u32>,
+    /// Bytes that were looked at, for those who check that none is twice.
+    #[cfg(debug_assertions)]
+    pub looked_at: usize,
 }
 
 impl Parser {
@@ -163,6 +172,7 @@ impl Parser {
         let mut number = 0;
         // Nearly all are short, and a digit at first that is not 0, or one digit.
         for (n, &byte) in line.iter().take(8).enumerate() {
+            self.count(1);
             match byte {
                 b'0'..=b'9' => number = 10 * number + i64::from(byte - b'0'),
                 b'\r' if n > 0 && line.len() > n + 1 && (line[0] != b'0' || n == 1) => {
@@ -184,18 +194,25 @@ impl Parser {
         too_big: ProtocolError,
     ) -> Result<Option<i64>, ProtocolError> {
         let start = self.at + 1;
-        let Some(end) = self.find(bytes, start, b'\r').filter(|&end| end + 1 < bytes.len()) else {
-            return match bytes.len() - self.at > LINE_MAX {
-                true => Err(too_big),
-                false => Ok(None),
-            };
-        };
-        if end - self.at > LINE_MAX {
-            return Err(too_big);
-        }
+        let Some(end) = self.end_of_head(bytes, start, too_big)? else { return Ok(None) };
         let number = super::number::int(&bytes[start..end]).ok_or(invalid)?;
         (self.at, self.searched) = (end + 2, end + 2);
         Ok(Some(number))
+    }
+
+    /// Where the line of a length ends, if the byte behind is here too. What stands there is not
+    /// looked at.
+    fn end_of_head(
+        &mut self,
+        bytes: &[u8],
+        start: usize,
+        too_big: ProtocolError,
+    ) -> Result<Option<usize>, ProtocolError> {
+        let end = self.find(bytes, start, b'\r');
+        if end.unwrap_or(bytes.len()) - self.at > LINE_MAX {
+            return Err(too_big);
+        }
+        Ok(end.filter(|end| end + 1 < bytes.len()))
     }
 
     /// Where this byte is, from `start` on or from where the last search for it ended.
@@ -203,7 +220,16 @@ impl Parser {
         let from = self.searched.max(start).min(bytes.len());
         let found = bytes[from..].iter().position(|&b| b == byte).map(|n| from + n);
         self.searched = found.unwrap_or(bytes.len());
+        self.count(self.searched - from + 1);
         found
+    }
+
+    #[inline]
+    fn count(&mut self, _looks: usize) {
+        #[cfg(debug_assertions)]
+        {
+            self.looked_at += _looks;
+        }
     }
 
     fn multibulk(&mut self, bytes: &[u8]) -> Result<Option<usize>, ProtocolError> {
@@ -230,13 +256,22 @@ impl Parser {
         Ok(Some(self.at))
     }
 
+    /// What begins no length is an error once its line is here, not sooner, as it is in Redis.
+    #[cold]
+    fn unexpected(&mut self, bytes: &[u8], byte: u8) -> Result<Option<u32>, ProtocolError> {
+        match self.end_of_head(bytes, self.at, ProtocolError::BulkTooBig)? {
+            Some(_) => Err(ProtocolError::Expected(byte)),
+            None => Ok(None),
+        }
+    }
+
     #[inline]
     fn bulk(&mut self, bytes: &[u8]) -> Result<Option<u32>, ProtocolError> {
         if self.bulk.is_none() {
             match bytes.get(self.at) {
                 None => return Ok(None),
                 Some(b'$') => {}
-                Some(&other) => return Err(ProtocolError::Expected(other)),
+                Some(&other) => return self.unexpected(bytes, other),
             }
             let (invalid, too_big) = (ProtocolError::BulkLength, ProtocolError::BulkTooBig);
             let Some(length) = self.number(bytes, invalid, too_big)? else { return Ok(None) };
@@ -249,15 +284,11 @@ impl Parser {
     }
 
     fn inline(&mut self, bytes: &[u8]) -> Result<Option<usize>, ProtocolError> {
-        let Some(end) = self.find(bytes, 0, b'\n') else {
-            return match bytes.len() > LINE_MAX {
-                true => Err(ProtocolError::LineTooBig),
-                false => Ok(None),
-            };
-        };
-        if end > LINE_MAX {
+        let end = self.find(bytes, 0, b'\n');
+        if end.unwrap_or(bytes.len()) > LINE_MAX {
             return Err(ProtocolError::LineTooBig);
         }
+        let Some(end) = end else { return Ok(None) };
         let line = &bytes[..end];
         let line = line.strip_suffix(b"\r").unwrap_or(line);
         self.is_unquoted = line.iter().any(|byte| matches!(byte, b'"' | b'\''));

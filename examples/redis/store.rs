@@ -120,6 +120,13 @@ struct Watched {
     changes: u64,
 }
 
+/// When those who watch a key are told.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Touch {
+    Always,
+    IfResized,
+}
+
 /// What becomes of a key's expiry when it is set.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Expiry {
@@ -233,31 +240,25 @@ impl Db {
         change: impl FnOnce(&mut Value) -> Result<R>,
     ) -> Result<Option<R>> {
         match self.find(key, now) {
-            Some(index) => self.change_at(index, key, change).map(Some),
+            Some(index) => self.change_at(index, key, Touch::Always, change).map(Some),
             None => Ok(None),
         }
     }
 
-    fn change_at<R>(
+    /// The same, where nothing has changed if there are as many elements as before.
+    pub fn resize<R>(
         &mut self,
-        index: usize,
         key: &[u8],
+        now: u64,
         change: impl FnOnce(&mut Value) -> Result<R>,
-    ) -> Result<R> {
-        let value = &mut self.keys[index].value;
-        let before = value.size();
-        let result = change(value);
-        let (after, is_gone) = (value.size(), value.is_gone());
-        self.memory = self.memory + after - before;
-        if is_gone {
-            self.remove_at(index);
-        } else if result.is_ok() {
-            self.touch(key);
+    ) -> Result<Option<R>> {
+        match self.find(key, now) {
+            Some(index) => self.change_at(index, key, Touch::IfResized, change).map(Some),
+            None => Ok(None),
         }
-        result
     }
 
-    /// The same, of a value that is made if there is none.
+    /// [`change`](Db::change), of a value that is made if there is none.
     pub fn change_or<R>(
         &mut self,
         key: &[u8],
@@ -265,8 +266,30 @@ impl Db {
         make: fn() -> Value,
         change: impl FnOnce(&mut Value) -> Result<R>,
     ) -> Result<R> {
+        self.make_and_change(key, now, Touch::Always, make, change)
+    }
+
+    /// [`resize`](Db::resize), of a value that is made if there is none.
+    pub fn resize_or<R>(
+        &mut self,
+        key: &[u8],
+        now: u64,
+        make: fn() -> Value,
+        change: impl FnOnce(&mut Value) -> Result<R>,
+    ) -> Result<R> {
+        self.make_and_change(key, now, Touch::IfResized, make, change)
+    }
+
+    fn make_and_change<R>(
+        &mut self,
+        key: &[u8],
+        now: u64,
+        touch: Touch,
+        make: fn() -> Value,
+        change: impl FnOnce(&mut Value) -> Result<R>,
+    ) -> Result<R> {
         if let Some(index) = self.find(key, now) {
-            return self.change_at(index, key, change);
+            return self.change_at(index, key, touch, change);
         }
         let mut value = make();
         let result = change(&mut value)?;
@@ -274,6 +297,26 @@ impl Db {
             self.put(key, value, NEVER);
         }
         Ok(result)
+    }
+
+    fn change_at<R>(
+        &mut self,
+        index: usize,
+        key: &[u8],
+        touch: Touch,
+        change: impl FnOnce(&mut Value) -> Result<R>,
+    ) -> Result<R> {
+        let value = &mut self.keys[index].value;
+        let (size, len) = (value.size(), value.len());
+        let result = change(value);
+        self.memory = self.memory + value.size() - size;
+        let has_changed = touch == Touch::Always || value.len() != len;
+        if value.is_gone() {
+            self.remove_at(index);
+        } else if result.is_ok() && has_changed {
+            self.touch(key);
+        }
+        result
     }
 
     pub fn remove(&mut self, key: &[u8], now: u64) -> Option<(Value, u64)> {

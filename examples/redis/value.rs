@@ -107,14 +107,19 @@ impl Value {
         }
     }
 
+    /// Its elements; of a string, none.
+    pub fn len(&self) -> usize {
+        match self {
+            Value::Short(_) | Value::String(_) => 0,
+            Value::List(list) => list.all.len(),
+            Value::Hash(hash) => hash.all.len(),
+            Value::Set(set) => set.all.len(),
+        }
+    }
+
     /// There are no empty lists, hashes and sets.
     pub fn is_gone(&self) -> bool {
-        match self {
-            Value::Short(_) | Value::String(_) => false,
-            Value::List(list) => list.all.is_empty(),
-            Value::Hash(hash) => hash.all.is_empty(),
-            Value::Set(set) => set.all.is_empty(),
-        }
+        !matches!(self, Value::Short(_) | Value::String(_)) && self.len() == 0
     }
 
     pub fn type_name(&self) -> &'static str {

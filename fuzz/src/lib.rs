@@ -4,6 +4,7 @@
 pub mod codecs;
 pub mod connection;
 pub mod proxy_header;
+pub mod redis;
 #[cfg(feature = "tls")]
 pub mod tls;
 

@@ -121,7 +121,7 @@ pub fn hstrlen(call: &mut Call) -> Result {
 pub fn hdel(call: &mut Call) -> Result {
     let args = call.args;
     let (db, out, now) = call.parts();
-    let removed = db.change(args.at(1), now, |value| {
+    let removed = db.resize(args.at(1), now, |value| {
         let hash = value.hash_mut()?;
         Ok(args.from(2).filter(|field| hash.remove(field)).count())
     })?;
@@ -148,7 +148,9 @@ pub fn hincrby(call: &mut Call) -> Result {
 
 pub fn hincrbyfloat(call: &mut Call) -> Result {
     let (key, field, by) = (call.args.at(1), call.args.at(2), call.args.at(3));
-    number::float(by).ok_or(Error::NOT_FLOAT)?;
+    if number::float(by).ok_or(Error::NOT_FLOAT)?.is_infinite() {
+        return Err(Error::new("ERR value is NaN or Infinity"));
+    }
     let (db, out, now) = call.parts();
     let text = db.change_or(key, now, Value::hash, |value| {
         let hash = value.hash_mut()?;

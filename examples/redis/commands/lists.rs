@@ -142,7 +142,7 @@ pub fn linsert(call: &mut Call) -> Result {
         _ => return Err(Error::SYNTAX),
     };
     let (db, out, now) = call.parts();
-    let len = db.change(key, now, |value| {
+    let len = db.resize(key, now, |value| {
         value.list_mut()?.edit(|list| {
             let Some(at) = list.iter().position(|item| &**item == pivot) else { return Ok(-1) };
             list.insert(at + after, item.into());
@@ -157,7 +157,7 @@ pub fn lrem(call: &mut Call) -> Result {
     let (key, count, item) = (call.args.at(1), int(call.args.at(2))?, call.args.at(3));
     let most = if count == 0 { u64::MAX } else { count.unsigned_abs() };
     let (db, out, now) = call.parts();
-    let removed = db.change(key, now, |value| {
+    let removed = db.resize(key, now, |value| {
         value.list_mut()?.edit(|list| {
             let before = list.len();
             let mut left = most;

@@ -15,7 +15,7 @@ pub const REPEATS_MAX: i64 = 1 << 20;
 pub fn sadd(call: &mut Call) -> Result {
     let args = call.args;
     let (db, out, now) = call.parts();
-    let new = db.change_or(args.at(1), now, Value::set, |value| {
+    let new = db.resize_or(args.at(1), now, Value::set, |value| {
         let set = value.set_mut()?;
         Ok(args.from(2).filter(|member| set.insert(member)).count())
     })?;
@@ -26,7 +26,7 @@ pub fn sadd(call: &mut Call) -> Result {
 pub fn srem(call: &mut Call) -> Result {
     let args = call.args;
     let (db, out, now) = call.parts();
-    let removed = db.change(args.at(1), now, |value| {
+    let removed = db.resize(args.at(1), now, |value| {
         let set = value.set_mut()?;
         Ok(args.from(2).filter(|member| set.remove(member)).count())
     })?;

@@ -244,7 +244,7 @@ const SERVER: &[Command] = &[
             &[
                 row("command|count", 2, 0, NONE, v::command_count),
                 row("command|docs", -2, 0, NONE, v::command_docs),
-                row("command|getkeys", -3, 0, NONE, v::command_getkeys),
+                row("command|getkeys", -4, 0, NONE, v::command_getkeys),
                 row("command|info", -2, 0, NONE, v::command_info),
                 row("command|list", -2, 0, NONE, v::command_list),
             ],

@@ -38,6 +38,17 @@ pub fn spoil(session: &mut Session) {
     }
 }
 
+/// An EXEC that cannot be run is the end of its transaction, and says so.
+pub fn explained(call: &mut Call, error: Error) -> Error {
+    if call.command.name != "exec" {
+        return error;
+    }
+    call.session.transaction = None;
+    call.session.unwatch(&mut call.state.store, call.now);
+    let why = error.bytes().strip_prefix(b"ERR ").unwrap_or(error.bytes());
+    Error::built([b"EXECABORT Transaction discarded because of: ", why].concat())
+}
+
 pub fn queue(call: &mut Call) -> Result {
     let args = call.args;
     let Some(transaction) = &mut call.session.transaction else { return Ok(()) };
@@ -91,8 +102,7 @@ pub fn exec(call: &mut Call) -> Result {
         return Ok(());
     }
     if call.is_out_of_memory() && transaction.requests.iter().any(|r| r.command.is(DENY_OOM)) {
-        let why = [b"EXECABORT Transaction discarded because of: ", Error::OOM.bytes()].concat();
-        return Err(Error::built(why));
+        return Err(explained(call, Error::OOM));
     }
     call.out.array(transaction.requests.len());
     for request in &transaction.requests {

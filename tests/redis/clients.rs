@@ -1,0 +1,1 @@
+//! Those who mean harm, and those who are broken.
