@@ -3,7 +3,7 @@
 
     benches/redis.py                      five rounds of all cases: some three minutes
     benches/redis.py --rounds 1 --requests 100000
-    benches/redis.py --cases get16 --rounds 9
+    benches/redis.py --cases get16 --rounds 9 --keys 0
 
 On Linux, with `redis-server` and `redis-benchmark` installed. In each round the servers take turns,
 each a new process on a processor of its own; redis-benchmark has the other. Redis runs without
@@ -115,7 +115,7 @@ def main():
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--requests", type=int, default=200_000,
                         help="of a measurement; four times as many where 16 are in flight")
-    parser.add_argument("--keys", type=int, default=0, help="different ones; 0: one alone")
+    parser.add_argument("--keys", type=int, default=1_000_000, help="different ones; 0: one")
     parser.add_argument("--cases", nargs="+", choices=CASES, default=list(CASES), metavar="CASE",
                         help=" ".join(CASES))
     options = parser.parse_args()

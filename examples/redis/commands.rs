@@ -87,15 +87,18 @@ pub struct Call<'a, 'p> {
 /// A name of at most 16 bytes, in lower case, as one number.
 #[inline]
 fn pack(name: &[u8]) -> Option<u128> {
-    let mut bytes = [0; 16];
-    bytes.get_mut(..name.len())?.copy_from_slice(name);
-    bytes.make_ascii_lowercase();
-    Some(u128::from_ne_bytes(bytes))
+    if name.len() > 16 {
+        return None;
+    }
+    Some(name.iter().fold(0, |packed, byte| packed << 8 | u128::from(byte.to_ascii_lowercase())))
 }
 
 impl State {
+    #[inline]
     pub fn command(&self, name: &[u8]) -> Option<&'static Command> {
-        self.by_name.get(&pack(name)?).copied()
+        // A zero in front of a name is lost when it is packed.
+        let command = self.by_name.get(&pack(name)?).copied();
+        command.filter(|command| command.name.len() == name.len())
     }
 
     /// Answer one request. It has a name at least.
@@ -169,8 +172,7 @@ impl Call<'_, '_> {
     /// Is there more in use than may be?
     #[inline]
     pub fn is_out_of_memory(&self) -> bool {
-        let max = self.state.settings.maxmemory;
-        max > 0 && self.state.store.memory() > max
+        self.state.store.is_over(self.state.settings.maxmemory)
     }
 
     #[inline]

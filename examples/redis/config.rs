@@ -1,4 +1,4 @@
-//! What CONFIG GET and CONFIG SET know, and the words behind the address when the server is started.
+//! What CONFIG GET and CONFIG SET know, and the words behind the address at the start.
 use super::reply::{Error, Result};
 
 /// Settings that change something here. All others that clients ask for are fixed.

@@ -1,7 +1,7 @@
 //! A server that Redis' own clients take for Redis: keys in memory, expiry, transactions, pub/sub.
 //!
 //! ```text
-//! $ cargo run --release --example redis         # or: redis ADDRESS, redis ADDRESS --maxmemory 100mb
+//! $ cargo run --release --example redis    # or: redis ADDRESS --maxmemory 100mb
 //! $ redis-cli -p 7006
 //! 127.0.0.1:7006> SET colour blue EX 60
 //! OK
@@ -12,7 +12,7 @@
 //! `request.rs` cuts requests from bytes and `reply.rs` writes answers: neither does any I/O.
 //! `store.rs` has the keys, `commands/table.rs` all commands, and each group of them is a file.
 //! Nothing is written to a disk.
-#![allow(unreachable_pub)] // `pub` is for the files beside this one
+#![allow(missing_docs, unreachable_pub)] // what is `pub` is so for the files beside this one
 use std::{
     io, mem,
     time::{Duration, SystemTime},
@@ -29,6 +29,7 @@ mod number;
 mod pubsub;
 mod reply;
 pub mod request;
+mod rows;
 pub mod store;
 mod text;
 pub mod value;
@@ -48,12 +49,17 @@ const GATHERED_MAX: usize = 64 << 10;
 const SWEEP_EVERY: Duration = Duration::from_millis(100);
 const SWEPT_MAX: usize = 10_000;
 
+/// Requests of a pipeline that are looked at ahead.
+const AHEAD: usize = 16;
+
 /// The server.
 #[derive(Debug)]
 pub struct Redis {
     state: State,
     /// Between two reads it belongs to nobody: who has sent half a request has one of its own.
     parser: Parser,
+    /// Reads ahead; see [`Redis::look_ahead`].
+    scout: Parser,
     reply: Reply,
     /// What time it was, since 1970, when the reactor's clock was at zero.
     epoch: Duration,
@@ -66,6 +72,7 @@ impl Redis {
         Self {
             state: State::new(settings, seed),
             parser: Parser::default(),
+            scout: Parser::default(),
             reply: Reply::default(),
             epoch,
             sweeps: false,
@@ -168,7 +175,14 @@ impl Redis {
         now: u64,
     ) -> Result {
         self.reply.resp3 = session.resp3;
-        while let Some(request) = input.frame(parser)? {
+        let mut until_scouted = 0;
+        loop {
+            if until_scouted == 0 && !parser.is_midway() {
+                until_scouted = AHEAD;
+                self.look_ahead(session, input.peek());
+            }
+            until_scouted -= until_scouted.min(1);
+            let Some(request) = input.frame(parser)? else { break };
             let args = parser.args(request);
             if !args.is_empty() {
                 self.state.answer(args, &mut self.reply, session, peer, now);
@@ -185,6 +199,23 @@ impl Redis {
             }
         }
         Ok(())
+    }
+
+    /// The next requests of a pipeline are looked at before the first is answered, and their keys are
+    /// searched for at once. Where the keys are more than the processor's caches hold, each search is
+    /// three walks to memory; searches that do not wait for each other walk together.
+    fn look_ahead(&mut self, session: &Session, bytes: &[u8]) {
+        if !self.state.store.is_large(session.db()) {
+            return;
+        }
+        let db = self.state.store.db(session.db());
+        let (mut ahead, mut hashes) = (Input::new(bytes), [0; AHEAD]);
+        for hash in &mut hashes {
+            let Ok(Some(request)) = ahead.frame(&mut self.scout) else { break };
+            *hash = self.scout.args(request).get(1).map_or(0, |key| db.hash(key));
+        }
+        self.scout.reset();
+        db.fetch(&hashes);
     }
 
     fn flush(&mut self, peer: &mut Peer) {

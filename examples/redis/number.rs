@@ -1,6 +1,6 @@
 //! Numbers as Redis reads and writes them.
 
-/// A whole number, written in the one way that there is: no sign `+`, no zeros before it, no blanks.
+/// A whole number, written in the one way that there is: no `+`, no zeros before it, no blanks.
 pub fn int(text: &[u8]) -> Option<i64> {
     let (negative, digits) = match text {
         [b'-', digits @ ..] => (true, digits),

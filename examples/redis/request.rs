@@ -161,7 +161,14 @@ impl Parser {
         }
     }
 
+    /// At a beginning, whatever came.
+    pub fn reset(&mut self) {
+        self.shrink();
+        (self.at, self.searched, self.left, self.bulk) = (0, 0, 0, None);
+    }
+
     /// The number between the sign at `self.at` and the end of its line; `None` until that is here.
+    #[inline(always)]
     fn number(
         &mut self,
         bytes: &[u8],
@@ -171,7 +178,7 @@ impl Parser {
         let line = &bytes[self.at + 1..];
         let mut number = 0;
         // Nearly all are short, and a digit at first that is not 0, or one digit.
-        for (n, &byte) in line.iter().take(8).enumerate() {
+        for (n, &byte) in line[..line.len().min(8)].iter().enumerate() {
             self.count(1);
             match byte {
                 b'0'..=b'9' => number = 10 * number + i64::from(byte - b'0'),

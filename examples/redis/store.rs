@@ -1,19 +1,25 @@
-//! The keys. No sockets and no clock: whoever asks says what time it is, in milliseconds since 1970.
+//! The keys. No sockets and no clock: whoever asks says what time it is, in milliseconds since
+//! 1970.
 //!
 //! All changes go through few functions of [`Db`], which keep the books: how much memory there is
 //! in use, how many keys will expire, and who watches what.
-use std::{collections::HashMap, hash::BuildHasher};
-
-use indexmap::map::raw_entry_v1::{RawEntryApiV1, RawEntryMut};
+use std::{collections::HashMap, mem};
 
 use super::{
     reply::Result,
+    rows::{Row, Rows},
     text::Text,
-    value::{Hasher, Map, Value},
+    value::{Hasher, Value},
 };
 
 /// Databases that can be selected.
 pub const DATABASES: usize = 16;
+
+/// A hundred bytes each: what is near the processor is full of them.
+const LARGE: usize = 10_000;
+
+/// Keys of one database, give or take those of one request.
+const KEYS_MAX: usize = 4_000_000_000;
 
 /// When a key expires that does not.
 pub const NEVER: u64 = u64::MAX;
@@ -44,6 +50,13 @@ impl Store {
         &mut self.dbs[index]
     }
 
+    /// More memory is in use than that, or there are as many keys as can be.
+    #[inline]
+    pub fn is_over(&self, memory_max: usize) -> bool {
+        memory_max > 0 && self.memory() > memory_max
+            || self.dbs.iter().any(|db| db.keys.len() > KEYS_MAX)
+    }
+
     /// Bytes of memory in use, about.
     pub fn memory(&self) -> usize {
         self.dbs.iter().map(|db| db.memory).sum()
@@ -51,6 +64,12 @@ impl Store {
 
     pub fn has_expiring(&self) -> bool {
         self.dbs.iter().any(|db| db.expiring > 0)
+    }
+
+    /// There are more keys than a cache of the processor holds.
+    #[inline]
+    pub fn is_large(&self, db: usize) -> bool {
+        self.dbs.get(db).is_some_and(|db| db.keys.len() > LARGE)
     }
 
     pub fn dbs(&self) -> impl Iterator<Item = &Db> {
@@ -99,12 +118,12 @@ struct Entry {
     expires_at: u64,
 }
 
-const _: () = assert!(size_of::<(u64, Text, Entry)>() == 64);
+const _: () = assert!(size_of::<Row<Entry>>() == 64);
 
 /// One database.
 #[derive(Default, Debug)]
 pub struct Db {
-    keys: Map<Entry>,
+    keys: Rows<Entry>,
     expiring: usize,
     expired: u64,
     memory: usize,
@@ -150,12 +169,21 @@ impl Db {
     /// The number of a key that is there; one that has expired goes now.
     #[inline]
     fn find(&mut self, key: &[u8], now: u64) -> Option<usize> {
-        let (index, _, entry) = self.keys.get_full(key)?;
-        if entry.expires_at > now {
+        let index = self.keys.find(key)?;
+        if self.keys.at(index).expires_at > now {
             return Some(index);
         }
         self.expire(index);
         None
+    }
+
+    pub fn hash(&self, key: &[u8]) -> u64 {
+        self.keys.hash(key)
+    }
+
+    /// Have the memory at hand that keys of these hashes take.
+    pub fn fetch(&self, hashes: &[u64]) {
+        self.keys.fetch(hashes);
     }
 
     #[cold]
@@ -166,12 +194,13 @@ impl Db {
 
     #[inline]
     pub fn get(&mut self, key: &[u8], now: u64) -> Option<&Value> {
-        self.find(key, now).map(|index| &self.keys[index].value)
+        self.find(key, now).map(|index| &self.keys.at(index).value)
     }
 
     /// The same, of one that was found before in the same command.
     pub fn peek(&self, key: &[u8], now: u64) -> Option<&Value> {
-        self.keys.get(key).filter(|entry| entry.expires_at > now).map(|entry| &entry.value)
+        let row = self.keys.get(self.keys.find(key)?)?;
+        (row.value.expires_at > now).then_some(&row.value.value)
     }
 
     pub fn contains(&mut self, key: &[u8], now: u64) -> bool {
@@ -180,54 +209,46 @@ impl Db {
 
     /// [`NEVER`] for a key that does not expire.
     pub fn expires_at(&mut self, key: &[u8], now: u64) -> Option<u64> {
-        self.find(key, now).map(|index| self.keys[index].expires_at)
+        self.find(key, now).map(|index| self.keys.at(index).expires_at)
     }
 
     /// Set a string, in the memory of the one before if it fits.
     #[inline]
     pub fn set(&mut self, key: &[u8], text: &[u8], expiry: Expiry, now: u64) {
-        let hash = self.keys.hasher().hash_one(key);
-        match self.keys.raw_entry_mut_v1().from_key_hashed_nocheck(hash, key) {
-            RawEntryMut::Occupied(mut place) => {
-                let entry = place.get_mut();
-                let before = entry.value.size();
-                entry.value.replace(text);
-                self.memory = self.memory + entry.value.size() - before;
-                let kept = if entry.expires_at > now { entry.expires_at } else { NEVER };
-                let at = if let Expiry::At(at) = expiry { at } else { kept };
-                self.expiring -= usize::from(entry.expires_at != NEVER);
-                self.expiring += usize::from(at != NEVER);
-                entry.expires_at = at;
-            }
-            RawEntryMut::Vacant(place) => {
-                let expires_at = if let Expiry::At(at) = expiry { at } else { NEVER };
-                let (key, value) = (Text::from(key), Value::string(text));
-                self.memory += value.size() + key.size() + ENTRY;
-                self.expiring += usize::from(expires_at != NEVER);
-                place.insert_hashed_nocheck(hash, key, Entry { value, expires_at });
-            }
-        }
+        let hash = self.keys.hash(key);
+        let Some(index) = self.keys.find_hashed(hash, key) else {
+            let at = if let Expiry::At(at) = expiry { at } else { NEVER };
+            return self.insert(hash, key, Value::string(text), at);
+        };
+        let entry = self.keys.at(index);
+        let before = entry.value.size();
+        entry.value.replace(text);
+        self.memory = self.memory + entry.value.size() - before;
+        let kept = if entry.expires_at > now { entry.expires_at } else { NEVER };
+        self.expire_entry(index, if let Expiry::At(at) = expiry { at } else { kept });
+        self.touch(key);
+    }
+
+    /// A key that is not there.
+    fn insert(&mut self, hash: u64, key: &[u8], value: Value, expires_at: u64) {
+        let kept = Text::from(key);
+        self.memory += value.size() + kept.size() + ENTRY;
+        self.expiring += usize::from(expires_at != NEVER);
+        self.keys.insert(hash, kept, Entry { value, expires_at });
         self.touch(key);
     }
 
     /// Set a key, whatever was there. A key that is there keeps its place: a SCAN that is under way
     /// would miss one that moves.
     pub fn put(&mut self, key: &[u8], value: Value, expires_at: u64) {
+        let hash = self.keys.hash(key);
+        let Some(index) = self.keys.find_hashed(hash, key) else {
+            return self.insert(hash, key, value, expires_at);
+        };
+        self.expire_entry(index, expires_at);
         self.memory += value.size();
-        self.expiring += usize::from(expires_at != NEVER);
-        let entry = Entry { value, expires_at };
-        match self.keys.get_mut(key) {
-            Some(place) => {
-                let old = std::mem::replace(place, entry);
-                self.memory -= old.value.size();
-                self.expiring -= usize::from(old.expires_at != NEVER);
-            }
-            None => {
-                let key = Text::from(key);
-                self.memory += key.size() + ENTRY;
-                self.keys.insert(key, entry);
-            }
-        }
+        let old = mem::replace(&mut self.keys.at(index).value, value);
+        self.memory -= old.size();
         self.touch(key);
     }
 
@@ -306,7 +327,7 @@ impl Db {
         touch: Touch,
         change: impl FnOnce(&mut Value) -> Result<R>,
     ) -> Result<R> {
-        let value = &mut self.keys[index].value;
+        let value = &mut self.keys.at(index).value;
         let (size, len) = (value.size(), value.len());
         let result = change(value);
         self.memory = self.memory + value.size() - size;
@@ -321,19 +342,15 @@ impl Db {
 
     pub fn remove(&mut self, key: &[u8], now: u64) -> Option<(Value, u64)> {
         let index = self.find(key, now)?;
-        self.remove_at(index)
+        Some(self.remove_at(index))
     }
 
-    fn remove_at(&mut self, index: usize) -> Option<(Value, u64)> {
-        let (key, entry) = self.keys.swap_remove_index(index)?;
+    fn remove_at(&mut self, index: usize) -> (Value, u64) {
+        let (key, entry) = self.keys.remove(index);
         self.memory -= entry.value.size() + key.size() + ENTRY;
         self.expiring -= usize::from(entry.expires_at != NEVER);
         self.touch(&key);
-        // What was large once must not keep its memory for ever.
-        if self.keys.len() < self.keys.capacity() / 8 && self.keys.capacity() > 1024 {
-            self.keys.shrink_to(2 * self.keys.len());
-        }
-        Some((entry.value, entry.expires_at))
+        (entry.value, entry.expires_at)
     }
 
     /// Whether the key is there.
@@ -350,7 +367,7 @@ impl Db {
 
     #[inline]
     fn expire_entry(&mut self, index: usize, at: u64) {
-        let expires_at = &mut self.keys[index].expires_at;
+        let expires_at = &mut self.keys.at(index).expires_at;
         if *expires_at != at {
             self.expiring -= usize::from(*expires_at != NEVER);
             self.expiring += usize::from(at != NEVER);
@@ -360,22 +377,21 @@ impl Db {
 
     pub fn clear(&mut self) {
         self.touch_all();
-        self.keys = Map::default();
+        self.keys = Rows::default();
         (self.expiring, self.memory, self.swept) = (0, 0, 0);
     }
 
     /// Keys that have not expired.
     pub fn keys(&self, now: u64) -> impl Iterator<Item = &[u8]> {
-        let there = move |(_, entry): &(&Text, &Entry)| entry.expires_at > now;
-        self.keys.iter().filter(there).map(|(key, _)| &**key)
+        self.keys.iter().filter(move |row| row.value.expires_at > now).map(|row| &*row.key)
     }
 
     /// Any key, or none if there is none.
     pub fn random(&mut self, rng: &mut fastrand::Rng, now: u64) -> Option<&[u8]> {
         while !self.keys.is_empty() {
             let index = rng.usize(..self.keys.len());
-            if self.keys[index].expires_at > now {
-                return self.keys.get_index(index).map(|(key, _)| &**key);
+            if self.keys.at(index).expires_at > now {
+                return self.keys.get(index).map(|row| &*row.key);
             }
             self.expire(index);
         }
@@ -384,8 +400,8 @@ impl Db {
 
     /// Whatever is at this place among all keys; `None` also for what has expired.
     pub fn at(&self, index: usize, now: u64) -> Option<(&[u8], &Value)> {
-        let (key, entry) = self.keys.get_index(index)?;
-        (entry.expires_at > now).then_some((key, &entry.value))
+        let row = self.keys.get(index)?;
+        (row.value.expires_at > now).then_some((&row.key, &row.value.value))
     }
 
     fn sweep(&mut self, now: u64, keys_max: usize) {
@@ -398,8 +414,7 @@ impl Db {
         // Downwards, as SCAN goes: what takes the place of one that is removed was looked at.
         for _ in 0..keys_max.min(self.swept) {
             self.swept = (self.swept - 1).min(self.keys.len());
-            let entry = self.keys.get_index(self.swept);
-            if entry.is_some_and(|(_, entry)| entry.expires_at <= now) {
+            if self.keys.get(self.swept).is_some_and(|row| row.value.expires_at <= now) {
                 self.expire(self.swept);
             }
             if self.swept == 0 {
@@ -440,7 +455,7 @@ impl Db {
     /// All keys that are there will change.
     fn touch_all(&mut self) {
         for (key, watched) in &mut self.watched {
-            watched.changes += u64::from(self.keys.contains_key(key));
+            watched.changes += u64::from(self.keys.find(key).is_some());
         }
     }
 }

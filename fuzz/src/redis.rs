@@ -79,17 +79,17 @@ fn one(rest: &mut &[u8]) -> Result<Option<Request>, ProtocolError> {
         let line = &at[..end];
         return split(line.strip_suffix(b"\r").unwrap_or(line)).map(Some);
     }
-    let Some(head) = head(&mut at) else { return Ok(None) };
-    let count = parsed(&head[1..]).filter(|&count| count <= i64::from(i32::MAX));
+    let Some(first) = head(&mut at) else { return Ok(None) };
+    let count = parsed(&first[1..]).filter(|&count| count <= i64::from(i32::MAX));
     let mut request = Vec::new();
     for _ in 0..count.ok_or(ProtocolError::MultibulkLength)? {
-        let Some(head) = head(&mut at) else { return Ok(None) };
-        match head.first() {
+        let Some(dollar) = head(&mut at) else { return Ok(None) };
+        match dollar.first() {
             Some(b'$') => {}
             // An empty one ends where the next thing was expected.
             other => return Err(ProtocolError::Expected(other.copied().unwrap_or(b'\r'))),
         }
-        let length = parsed(&head[1..]).filter(|length| (0..=BULK_MAX).contains(length));
+        let length = parsed(&dollar[1..]).filter(|length| (0..=BULK_MAX).contains(length));
         let length = length.ok_or(ProtocolError::BulkLength)? as usize;
         let Some(bulk) = at.get(..length + 2) else { return Ok(None) };
         request.push(bulk[..length].to_vec());

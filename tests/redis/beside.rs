@@ -44,8 +44,8 @@ fn every_command_answers_as_redis_does_in_resp3() {
     compare("HELLO 3", SCRIPT);
 }
 
-/// Requests with a few bytes changed, of all kinds: whoever of the two finds an error, both do, with
-/// the same words, and what is answered before it is the same.
+/// Requests with a few bytes changed, of all kinds: whoever of the two finds an error, both do,
+/// with the same words, and what is answered before it is the same.
 #[test]
 fn mutated_requests_are_taken_as_redis_takes_them() {
     let Some((_running, addr)) = real_redis() else { return };

@@ -1,8 +1,11 @@
 //! Publish and subscribe.
 use std::{
+    sync::Mutex,
     thread,
     time::{Duration, Instant},
 };
+
+use log::{Log, Metadata, Record};
 
 use super::support::{Client, PATIENCE, Server};
 
@@ -72,9 +75,30 @@ fn until(client: &mut Client, line: &str, wanted: &str) {
     }
 }
 
+/// What was logged, by all servers of this process.
+static LOGGED: Mutex<Vec<String>> = Mutex::new(Vec::new());
+
+struct Keep;
+
+impl Log for Keep {
+    fn enabled(&self, metadata: &Metadata) -> bool {
+        metadata.level() <= log::Level::Warn
+    }
+
+    fn log(&self, record: &Record) {
+        if self.enabled(record.metadata()) {
+            LOGGED.lock().unwrap().push(record.args().to_string());
+        }
+    }
+
+    fn flush(&self) {}
+}
+
 /// It is cut off, with its name in the log, and all others hear everything.
 #[test]
 fn case_126_a_subscriber_who_never_reads_is_cut_off() {
+    log::set_logger(&Keep).unwrap();
+    log::set_max_level(log::LevelFilter::Warn);
     let server = Server::new();
     let (mut slow, mut reads, mut says) = (server.client(), server.client(), server.client());
     says.asks("CONFIG SET client-output-buffer-limit \"pubsub 1mb 0 0\"", "+OK\r\n");
@@ -93,6 +117,8 @@ fn case_126_a_subscriber_who_never_reads_is_cut_off() {
         assert!(sent < 2000, "nobody is cut off");
     }
     assert_eq!(heard_by, 1);
+    let logged = LOGGED.lock().unwrap().join("\n");
+    assert!(logged.contains(" name=sleepy has left "), "{logged}");
     assert!(!says.ask("CLIENT LIST").contains("name=sleepy"));
     says.asks("PUBLISH news bye", ":1\r\n");
 }

@@ -17,6 +17,7 @@ use super::strings::int;
 /// Elements looked at in one page, unless COUNT says another number.
 const COUNT: usize = 10;
 
+#[derive(Debug)]
 pub struct Options<'a> {
     pub count: usize,
     pattern: Option<&'a [u8]>,

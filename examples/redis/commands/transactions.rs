@@ -1,4 +1,4 @@
-//! MULTI and EXEC, WATCH: commands that wait for each other, and keys that must not change until then.
+//! MULTI and EXEC: commands that are run together. WATCH: keys that must not change until then.
 use super::super::{
     clients::{Session, Watch},
     reply::{Error, Result},
