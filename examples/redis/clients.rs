@@ -157,7 +157,7 @@ impl Clients {
         client.resp3 = session.resp3;
         (client.channels, client.patterns) = session.topics_len();
         let transaction = session.transaction.as_ref();
-        client.queued = transaction.map_or(-1, |transaction| transaction.len() as i64);
+        client.queued = transaction.map_or(-1, |transaction| transaction.queued() as i64);
     }
 }
 

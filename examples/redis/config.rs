@@ -91,7 +91,7 @@ fn memory(text: &[u8]) -> Option<usize> {
 /// `CLASS HARD SOFT SECONDS`, once or more; here the hard limit of `pubsub` is what counts.
 fn limits(text: &[u8]) -> Option<usize> {
     let words: Vec<&[u8]> = text.split(|&byte| byte == b' ').filter(|w| !w.is_empty()).collect();
-    if words.is_empty() || words.len() % 4 != 0 {
+    if words.is_empty() || !words.len().is_multiple_of(4) {
         return None;
     }
     let mut limit = None;

@@ -201,9 +201,9 @@ impl Redis {
         Ok(())
     }
 
-    /// The next requests of a pipeline are looked at before the first is answered, and their keys are
-    /// searched for at once. Where the keys are more than the processor's caches hold, each search is
-    /// three walks to memory; searches that do not wait for each other walk together.
+    /// The next requests of a pipeline are looked at before the first is answered, and their keys
+    /// are searched for together. Where the keys are more than the processor's caches hold, each
+    /// search is three walks to memory, and those that need not wait for each other overlap.
     fn look_ahead(&mut self, session: &Session, bytes: &[u8]) {
         if !self.state.store.is_large(session.db()) {
             return;

@@ -1,7 +1,7 @@
 //! Keys in a row, found by their hash: 64 bytes each, and 4 more for where it is.
 //!
-//! It is what the crate indexmap makes, with numbers of half the size: of a million keys in no order
-//! that are asked for, each costs a walk to memory, and less of that is twice as much in a cache.
+//! It is what the crate indexmap makes, with numbers of half the size, of which a cache holds twice
+//! as many; and the memory of many keys can be asked for at once ([`Rows::fetch`]).
 use std::hash::BuildHasher;
 
 use hashbrown::HashTable;

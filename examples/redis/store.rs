@@ -158,6 +158,10 @@ impl Db {
         self.keys.len()
     }
 
+    pub fn is_empty(&self) -> bool {
+        self.keys.is_empty()
+    }
+
     pub fn expiring(&self) -> usize {
         self.expiring
     }
@@ -328,10 +332,10 @@ impl Db {
         change: impl FnOnce(&mut Value) -> Result<R>,
     ) -> Result<R> {
         let value = &mut self.keys.at(index).value;
-        let (size, len) = (value.size(), value.len());
+        let (size, len) = (value.size(), value.elements());
         let result = change(value);
         self.memory = self.memory + value.size() - size;
-        let has_changed = touch == Touch::Always || value.len() != len;
+        let has_changed = touch == Touch::Always || value.elements() != len;
         if value.is_gone() {
             self.remove_at(index);
         } else if result.is_ok() && has_changed {

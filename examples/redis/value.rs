@@ -108,7 +108,7 @@ impl Value {
     }
 
     /// Its elements; of a string, none.
-    pub fn len(&self) -> usize {
+    pub fn elements(&self) -> usize {
         match self {
             Value::Short(_) | Value::String(_) => 0,
             Value::List(list) => list.all.len(),
@@ -119,7 +119,7 @@ impl Value {
 
     /// There are no empty lists, hashes and sets.
     pub fn is_gone(&self) -> bool {
-        !matches!(self, Value::Short(_) | Value::String(_)) && self.len() == 0
+        !matches!(self, Value::Short(_) | Value::String(_)) && self.elements() == 0
     }
 
     pub fn type_name(&self) -> &'static str {

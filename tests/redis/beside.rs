@@ -70,7 +70,8 @@ const WHOLE: &[&str] = &[
     "*1\r\n$4\r\nPING\r\n*2\r\n$4\r\nECHO\r\n$2\r\n\r\n\r\n*2\r\n$6\r\nSTRLEN\r\n$1\r\nk\r\n",
     "SET k \"a b\\x41\\n\" \r\nGET k\nECHO 'it\\'s'\r\n\r\n  PING  \r\n",
     "*0\r\n*-1\r\n*2\r\n$4\r\nINCR\r\n$1\r\nn\r\nPING\r\n*1\r\n$0\r\n\r\n",
-    "*5\r\n$4\r\nMSET\r\n$1\r\na\r\n$1\r\n1\r\n$1\r\nb\r\n$0\r\n\r\n*3\r\n$4\r\nMGET\r\n$1\r\na\r\n$1\r\nb\r\n",
+    "*5\r\n$4\r\nMSET\r\n$1\r\na\r\n$1\r\n1\r\n$1\r\nb\r\n$0\r\n\r\n\
+     *3\r\n$4\r\nMGET\r\n$1\r\na\r\n$1\r\nb\r\n",
 ];
 
 /// Bytes that mean something here. Not NUL, at which Redis ends some of its searches.

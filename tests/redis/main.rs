@@ -2,7 +2,7 @@
 #![allow(clippy::unwrap_used, unreachable_pub)]
 
 #[path = "../../examples/redis/main.rs"]
-#[allow(dead_code, unreachable_pub)]
+#[allow(dead_code)]
 mod redis;
 
 mod beside;

@@ -30,12 +30,15 @@ fn looked_at(parser: &Parser) -> usize {
     return parser.is_midway().into();
 }
 
+/// Makes an input of that many parts.
+type Make<'a> = &'a dyn Fn(usize) -> Vec<u8>;
+
 /// A slow writer must not be able to make work of few bytes: of each kind of input that can be made
 /// long, twice as much takes twice the looks, however it is cut.
 #[test]
 fn case_125_twice_the_input_is_twice_the_work() {
     let long = |head: &str, part: &str, n: usize| [head, &part.repeat(n)].concat().into_bytes();
-    let kinds: [(&str, &dyn Fn(usize) -> Vec<u8>); 7] = [
+    let kinds: [(&str, Make); 7] = [
         ("pipeline", &|n| long("", "*2\r\n$3\r\nGET\r\n$1\r\na\r\n", n)),
         ("arguments", &|n| long(&format!("*{}\r\n", n + 1), "$1\r\na\r\n", n)),
         ("empty arguments", &|n| long(&format!("*{}\r\n", n + 1), "$0\r\n\r\n", n)),

@@ -1,5 +1,5 @@
 //! The connection itself: who is there, which protocol it speaks, and those of others.
-use std::fmt::Write;
+use std::{collections::HashSet, fmt::Write};
 
 use charkh::Escaped;
 use log::warn;
@@ -229,23 +229,24 @@ pub fn client_info(call: &mut Call) -> Result {
 
 pub fn client_list(call: &mut Call) -> Result {
     call.state.clients.note(call.session, call.now);
-    let args = call.args;
-    let wanted: Box<dyn Fn(u64, &Client) -> bool> = match args.get(2) {
-        None => Box::new(|_, _| true),
+    let (args, mut kind, mut ids) = (call.args, None, None);
+    match args.get(2) {
+        None => {}
         Some(word) if word.eq_ignore_ascii_case(b"TYPE") && args.len() == 4 => {
-            let kind = client_type(args.at(3))?;
-            Box::new(move |_, client| is_of(client, kind))
+            kind = Some(client_type(args.at(3))?);
         }
         Some(word) if word.eq_ignore_ascii_case(b"ID") && args.len() > 3 => {
-            let ids: Result<Vec<u64>> = args.from(3).map(client_number).collect();
-            let ids = ids?;
-            Box::new(move |id, _| ids.contains(&id))
+            ids = Some(args.from(3).map(client_number).collect::<Result<HashSet<u64>>>()?);
         }
         Some(_) => return Err(Error::SYNTAX),
+    }
+    let wanted = |id: &u64, client: &Client| {
+        kind.is_none_or(|kind| is_of(client, kind))
+            && ids.as_ref().is_none_or(|ids| ids.contains(id))
     };
     let mut text = String::new();
-    for (&id, client) in call.state.clients.all.iter().filter(|(id, client)| wanted(**id, client)) {
-        describe(&mut text, id, client, call.now);
+    for (id, client) in call.state.clients.all.iter().filter(|(id, client)| wanted(id, client)) {
+        describe(&mut text, *id, client, call.now);
     }
     call.out.verbatim(&text);
     Ok(())
@@ -311,8 +312,8 @@ impl<'a> Filter<'a> {
     }
 
     fn means(&self, id: u64, client: &Client, me: u64) -> bool {
-        !self.nobody
-            && !(self.skip_me && id == me)
+        let spared = self.nobody || self.skip_me && id == me;
+        !spared
             && self.id.is_none_or(|wanted| wanted == id)
             && self.addr.is_none_or(|addr| client.addr.to_string().as_bytes() == addr)
             && self.kind.is_none_or(|kind| is_of(client, kind))

@@ -25,7 +25,7 @@ pub fn hmset(call: &mut Call) -> Result {
 /// How many fields are new.
 fn set_all(call: &mut Call) -> Result<usize> {
     let args = call.args;
-    if args.len() % 2 != 0 {
+    if !args.len().is_multiple_of(2) {
         return Err(call.wrong_number());
     }
     let (db, _, now) = call.parts();

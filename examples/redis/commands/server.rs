@@ -90,7 +90,7 @@ pub fn config_get(call: &mut Call) -> Result {
 
 /// All or none.
 pub fn config_set(call: &mut Call) -> Result {
-    if call.args.len() % 2 != 0 {
+    if !call.args.len().is_multiple_of(2) {
         return Err(call.wrong_number());
     }
     let mut settings = call.state.settings.clone();
@@ -254,7 +254,7 @@ const SECTIONS: &[Section] = &[
     ("Replication", |_, text| writeln!(text, "role:master\r\nconnected_slaves:0\r")),
     ("Cluster", |_, text| writeln!(text, "cluster_enabled:0\r")),
     ("Keyspace", |call, text| {
-        for (n, db) in call.state.store.dbs().enumerate().filter(|(_, db)| db.len() > 0) {
+        for (n, db) in call.state.store.dbs().enumerate().filter(|(_, db)| !db.is_empty()) {
             let (keys, expires) = (db.len(), db.expiring());
             writeln!(text, "db{n}:keys={keys},expires={expires},avg_ttl=0\r")?;
         }

@@ -275,7 +275,7 @@ pub fn mset(call: &mut Call) -> Result {
 
 pub fn msetnx(call: &mut Call) -> Result {
     let args = call.args;
-    if args.len() % 2 == 0 {
+    if args.len().is_multiple_of(2) {
         return Err(call.wrong_number());
     }
     let (db, _, now) = call.parts();
@@ -289,7 +289,7 @@ pub fn msetnx(call: &mut Call) -> Result {
 
 fn set_pairs(call: &mut Call) -> Result {
     let args = call.args;
-    if args.len() % 2 == 0 {
+    if args.len().is_multiple_of(2) {
         return Err(call.wrong_number());
     }
     let (db, _, now) = call.parts();

@@ -26,7 +26,7 @@ struct Queued {
 const QUEUE_MAX: usize = 64 << 20;
 
 impl Transaction {
-    pub fn len(&self) -> usize {
+    pub fn queued(&self) -> usize {
         self.requests.len()
     }
 }
