@@ -176,13 +176,13 @@ pub fn command_docs(call: &mut Call) -> Result {
 }
 
 fn document(command: &Command, out: &mut Reply) {
-    let is_in = |commands: &[Command]| {
-        let top = command.name.split('|').next();
-        commands.iter().any(|command| Some(command.name) == top)
-    };
+    let top = command.name.split('|').next().unwrap_or_default();
+    let is_in = |commands: &[Command]| commands.iter().any(|command| command.name == top);
     let group = GROUPS.iter().find(|(_, commands)| is_in(commands));
     out.bulk(command.name.as_bytes());
-    out.map(if command.subcommands.is_empty() { 1 } else { 2 });
+    out.map(if command.subcommands.is_empty() { 2 } else { 3 });
+    out.bulk(b"summary");
+    out.bulk(format!("as in Redis 7: https://redis.io/commands/{top}").as_bytes());
     out.bulk(b"group");
     out.bulk(group.map_or("generic", |(name, _)| name).as_bytes());
     if !command.subcommands.is_empty() {
