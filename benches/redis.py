@@ -6,10 +6,10 @@
     benches/redis.py --cases get16 --rounds 9 --keys 0
 
 On Linux, with `redis-server` and `redis-benchmark` installed. In each round the servers take turns,
-each a new process on a processor of its own; redis-benchmark has the other, with 50 connections and a
-million keys. Redis writes nothing to a disk, as the example does. With one key alone (--keys 0) nearly
-all that is left to either is the kernel's. The example is $REDIS_EXAMPLE, or the release build, which
-is then made. Exit status 1: a goal is missed.
+each a new process on a processor of its own; redis-benchmark has the other, with 50 connections and
+a million keys. Redis writes nothing to a disk, as the example does. With one key alone (--keys 0)
+nearly all that is left to either is the kernel's. The example is $REDIS_EXAMPLE, or the release
+build, which is then made. Exit status 1: a goal is missed.
 """
 import argparse
 import collections
