@@ -50,6 +50,11 @@ fn proxy_header() {
     replay("proxy_header", oracles::proxy_header::run);
 }
 
+#[test]
+fn redis_requests() {
+    replay("redis_requests", oracles::redis::requests);
+}
+
 #[cfg(feature = "tls")]
 #[test]
 fn tls_server() {

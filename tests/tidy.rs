@@ -171,6 +171,11 @@ fn faces_complains() {
         ["examples/echo.rs:1: crate::cli"]
     );
     assert_eq!(says("examples/http/server.rs", "use super::{files::Files, routes};"), [""; 0]);
+    assert_eq!(says("examples/shop/a/b.rs", "use super::super::c;\nuse super::d;"), [""; 0]);
+    assert_eq!(
+        says("examples/shop.rs", "use super::other;"),
+        ["examples/shop.rs:1: crate::examples"]
+    );
     assert_eq!(
         says("src/main.rs", "#[path = \"hub.rs\"]\nmod hub;"),
         ["src/main.rs:2: src/hub.rs"]
@@ -383,9 +388,10 @@ fn faces(files: &[Source]) -> Vec<String> {
     let mut complaints = Vec::new();
     for file in files.iter().filter(|file| file.is_program() || file.is_in("examples/")) {
         for (at, path) in file.crate_paths() {
-            // An example may be a folder, whose files know each other by `super`.
-            let own = if file.is_program() { "cli" } else { "examples" };
-            if path[0] != own {
+            // A folder is one example, whose files know each other.
+            let folder = || file.path.split('/').nth(1) == path.get(1).map(String::as_str);
+            let beside = path[0] == "examples" && file.path.matches('/').count() > 1 && folder();
+            if !(file.is_program() && path[0] == "cli" || beside) {
                 complaints.push(file.complain(at, &format!("crate::{}", path[0])));
             }
         }

@@ -6,6 +6,7 @@ pub mod connection;
 #[cfg(feature = "http")]
 pub mod http;
 pub mod proxy_header;
+pub mod redis;
 #[cfg(feature = "tls")]
 pub mod tls;
 

@@ -2,9 +2,9 @@
 """The `http` example beside nginx: processor time of the server for each request for `Hello`.
 
     cargo build --release --example http
-    benches/http.py                          seven rounds of three cases: some three minutes
-    benches/http.py --rounds 3 --seconds 1 --cases 50
-    benches/http.py --json http.json
+    benches/http_hello.py                          seven rounds of three cases: some three minutes
+    benches/http_hello.py --rounds 3 --seconds 1 --cases 50
+    benches/http_hello.py --json http.json
 
 On Linux, with Python's own library, nginx and wrk (Debian: nginx-light, wrk). The server is
 $CHARKH_HTTP, or the release build of the example; nginx has one worker, no log, and answers the

@@ -1,0 +1,143 @@
+//! MULTI and EXEC: commands that are run together. WATCH: keys that must not change until then.
+use super::super::{
+    clients::{Session, Watch},
+    reply::{Error, Result},
+    request::{Args, Span},
+};
+use super::{Call, Command, table::DENY_OOM};
+
+/// What waits for EXEC.
+#[derive(Default, Debug)]
+pub struct Transaction {
+    requests: Vec<Queued>,
+    bytes: usize,
+    /// One could not be queued, so none will be run.
+    is_spoiled: bool,
+}
+
+#[derive(Debug)]
+struct Queued {
+    command: &'static Command,
+    bytes: Box<[u8]>,
+    spans: Box<[Span]>,
+}
+
+/// Bytes that may wait for EXEC on one connection.
+const QUEUE_MAX: usize = 64 << 20;
+
+impl Transaction {
+    pub fn queued(&self) -> usize {
+        self.requests.len()
+    }
+}
+
+/// A request that should have been queued was wrong.
+pub fn spoil(session: &mut Session) {
+    if let Some(transaction) = &mut session.transaction {
+        transaction.is_spoiled = true;
+    }
+}
+
+/// An EXEC that cannot be run is the end of its transaction, and says so.
+pub fn explained(call: &mut Call, error: Error) -> Error {
+    if call.command.name != "exec" {
+        return error;
+    }
+    call.session.transaction = None;
+    call.session.unwatch(&mut call.state.store, call.now);
+    let why = error.bytes().strip_prefix(b"ERR ").unwrap_or(error.bytes());
+    Error::built([b"EXECABORT Transaction discarded because of: ", why].concat())
+}
+
+pub fn queue(call: &mut Call) -> Result {
+    let args = call.args;
+    let Some(transaction) = &mut call.session.transaction else { return Ok(()) };
+    transaction.bytes += args.bytes().len() + args.len() * size_of::<Span>() + size_of::<Queued>();
+    if transaction.bytes > QUEUE_MAX {
+        transaction.requests = Vec::new();
+        transaction.is_spoiled = true;
+    }
+    if transaction.is_spoiled {
+        // Nothing will come of it: it need not be kept.
+        transaction.bytes = transaction.bytes.min(QUEUE_MAX + 1);
+    } else {
+        transaction.requests.push(Queued {
+            command: call.command,
+            bytes: args.bytes().into(),
+            spans: args.spans().into(),
+        });
+    }
+    call.out.status("QUEUED");
+    Ok(())
+}
+
+pub fn multi(call: &mut Call) -> Result {
+    if call.session.transaction.is_some() {
+        return Err(Error::new("ERR MULTI calls can not be nested"));
+    }
+    call.session.transaction = Some(Box::default());
+    call.out.ok();
+    Ok(())
+}
+
+pub fn discard(call: &mut Call) -> Result {
+    if call.session.transaction.take().is_none() {
+        return Err(Error::new("ERR DISCARD without MULTI"));
+    }
+    call.session.unwatch(&mut call.state.store, call.now);
+    call.out.ok();
+    Ok(())
+}
+
+pub fn exec(call: &mut Call) -> Result {
+    let transaction = call.session.transaction.take();
+    let transaction = transaction.ok_or(Error::new("ERR EXEC without MULTI"))?;
+    let changed = call.session.unwatch(&mut call.state.store, call.now);
+    if transaction.is_spoiled {
+        let text = "EXECABORT Transaction discarded because of previous errors.";
+        return Err(Error::new(text));
+    }
+    if changed {
+        call.out.null_array();
+        return Ok(());
+    }
+    if call.is_out_of_memory() && transaction.requests.iter().any(|r| r.command.is(DENY_OOM)) {
+        return Err(explained(call, Error::OOM));
+    }
+    call.out.array(transaction.requests.len());
+    for request in &transaction.requests {
+        let mut one = Call {
+            args: Args::new(&request.bytes, &request.spans),
+            command: request.command,
+            out: call.out,
+            state: call.state,
+            session: call.session,
+            peer: call.peer,
+            now: call.now,
+        };
+        if let Err(error) = (request.command.run)(&mut one) {
+            one.out.error(&error);
+        }
+    }
+    Ok(())
+}
+
+pub fn watch(call: &mut Call) -> Result {
+    if call.session.transaction.is_some() {
+        return Err(Error::new("ERR WATCH inside MULTI is not allowed"));
+    }
+    let db = call.session.db();
+    for key in call.args.from(1) {
+        // Twice is as good as once.
+        let changes = call.state.store.db(db).watch(key, call.now);
+        call.session.watched.push(Watch { db, key: key.into(), changes });
+    }
+    call.out.ok();
+    Ok(())
+}
+
+pub fn unwatch_all(call: &mut Call) -> Result {
+    call.session.unwatch(&mut call.state.store, call.now);
+    call.out.ok();
+    Ok(())
+}

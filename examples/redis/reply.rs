@@ -1,0 +1,144 @@
+//! Replies, written as RESP2 or RESP3. What was written for one read of requests leaves together.
+use std::borrow::Cow;
+
+use super::number::Digits;
+
+/// What went wrong, with its code first: `ERR syntax error`.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Error(Cow<'static, [u8]>);
+
+pub type Result<T = ()> = std::result::Result<T, Error>;
+
+impl Error {
+    pub const SYNTAX: Error = Error::new("ERR syntax error");
+    pub const WRONG_TYPE: Error =
+        Error::new("WRONGTYPE Operation against a key holding the wrong kind of value");
+    pub const NOT_INT: Error = Error::new("ERR value is not an integer or out of range");
+    pub const NOT_FLOAT: Error = Error::new("ERR value is not a valid float");
+    pub const NO_KEY: Error = Error::new("ERR no such key");
+    pub const OVERFLOW: Error = Error::new("ERR increment or decrement would overflow");
+    pub const OOM: Error = Error::new("OOM command not allowed when used memory > 'maxmemory'.");
+
+    pub const fn new(text: &'static str) -> Self {
+        Self(Cow::Borrowed(text.as_bytes()))
+    }
+
+    pub fn built(text: impl Into<Vec<u8>>) -> Self {
+        Self(Cow::Owned(text.into()))
+    }
+
+    pub fn bytes(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+/// Writes what one client is answered.
+#[derive(Debug, Default)]
+pub struct Reply {
+    pub bytes: Vec<u8>,
+    /// RESP3 has more types than RESP2; each says how it is written there.
+    pub resp3: bool,
+}
+
+impl Reply {
+    /// One huge reply must not keep its memory for ever.
+    pub const KEEP_MAX: usize = 256 << 10;
+
+    fn head(&mut self, sign: u8, number: i64) {
+        if let 0..=9 = number {
+            return self.bytes.extend_from_slice(&[sign, b'0' + number as u8, b'\r', b'\n']);
+        }
+        self.bytes.push(sign);
+        self.bytes.extend_from_slice(Digits::new(number).as_bytes());
+        self.bytes.extend_from_slice(b"\r\n");
+    }
+
+    pub fn ok(&mut self) {
+        self.bytes.extend_from_slice(b"+OK\r\n");
+    }
+
+    /// A text of one line.
+    pub fn status(&mut self, text: &str) {
+        self.bytes.push(b'+');
+        self.bytes.extend_from_slice(text.as_bytes());
+        self.bytes.extend_from_slice(b"\r\n");
+    }
+
+    /// Ends of lines in it are blanks.
+    pub fn error(&mut self, error: &Error) {
+        self.bytes.push(b'-');
+        let one_line = |&byte: &u8| if matches!(byte, b'\r' | b'\n') { b' ' } else { byte };
+        self.bytes.extend(error.bytes().iter().map(one_line));
+        self.bytes.extend_from_slice(b"\r\n");
+    }
+
+    pub fn int(&mut self, number: i64) {
+        self.head(b':', number);
+    }
+
+    pub fn len(&mut self, number: usize) {
+        self.int(number as i64);
+    }
+
+    /// As 1 or 0.
+    pub fn flag(&mut self, flag: bool) {
+        self.bytes.extend_from_slice(if flag { b":1\r\n" } else { b":0\r\n" });
+    }
+
+    pub fn bulk(&mut self, bytes: &[u8]) {
+        self.head(b'$', bytes.len() as i64);
+        self.bytes.extend_from_slice(bytes);
+        self.bytes.extend_from_slice(b"\r\n");
+    }
+
+    pub fn bulk_or_null(&mut self, bytes: Option<&[u8]>) {
+        match bytes {
+            Some(bytes) => self.bulk(bytes),
+            None => self.null(),
+        }
+    }
+
+    pub fn bulk_int(&mut self, number: i64) {
+        self.bulk(Digits::new(number).as_bytes());
+    }
+
+    /// Text for people, which clients of RESP3 show as it is.
+    pub fn verbatim(&mut self, text: &str) {
+        if !self.resp3 {
+            return self.bulk(text.as_bytes());
+        }
+        self.head(b'=', text.len() as i64 + 4);
+        self.bytes.extend_from_slice(b"txt:");
+        self.bytes.extend_from_slice(text.as_bytes());
+        self.bytes.extend_from_slice(b"\r\n");
+    }
+
+    pub fn null(&mut self) {
+        self.bytes.extend_from_slice(if self.resp3 { b"_\r\n" } else { b"$-1\r\n" });
+    }
+
+    pub fn null_array(&mut self) {
+        self.bytes.extend_from_slice(if self.resp3 { b"_\r\n" } else { b"*-1\r\n" });
+    }
+
+    pub fn array(&mut self, len: usize) {
+        self.head(b'*', len as i64);
+    }
+
+    /// So many pairs.
+    pub fn map(&mut self, pairs: usize) {
+        match self.resp3 {
+            true => self.head(b'%', pairs as i64),
+            false => self.array(2 * pairs),
+        }
+    }
+
+    pub fn set(&mut self, len: usize) {
+        self.head(if self.resp3 { b'~' } else { b'*' }, len as i64);
+    }
+
+    /// What nobody asked for.
+    pub fn push(&mut self, len: usize) {
+        self.head(if self.resp3 { b'>' } else { b'*' }, len as i64);
+    }
+}

@@ -1,0 +1,191 @@
+//! Those who mean harm, and those who are broken.
+use std::{io::Write, thread};
+
+use super::support::{Client, Server};
+
+/// What is said, and all that is heard until the end of the connection.
+fn ends_with(server: &Server, says: &[u8], wanted: &str) {
+    let heard = server.hears(says);
+    assert_eq!(heard, wanted, "after {}", says[..says.len().min(80)].escape_ascii());
+}
+
+#[test]
+fn case_125_what_is_no_request_is_told_so_in_the_words_of_redis() {
+    let server = Server::new();
+    let long = "x".repeat(70_000);
+    for (says, error) in [
+        ("*3000000000\r\n", "invalid multibulk length"),
+        ("*abc\r\n", "invalid multibulk length"),
+        ("*1\r\n$2000000000\r\n", "invalid bulk length"),
+        ("*1\r\n$-10\r\n", "invalid bulk length"),
+        ("*1\r\n$blabla\r\n", "invalid bulk length"),
+        ("*1\r\nfoo\r\n", "expected '$', got 'f'"),
+        (&"*1\r\n".repeat(1_000_000), "expected '$', got '*'"),
+        (&long, "too big inline request"),
+        (&format!("*{long}"), "too big mbulk count string"),
+        (&format!("*1\r\n${long}"), "too big bulk count string"),
+        ("SET \"a b\r\n", "unbalanced quotes in request"),
+        ("SET 'a'b\r\n", "unbalanced quotes in request"),
+    ] {
+        // What came before it is answered, and what comes behind it is not.
+        let says = format!("PING\r\n{says}PING\r\n");
+        ends_with(&server, says.as_bytes(), &format!("+PONG\r\n-ERR Protocol error: {error}\r\n"));
+    }
+    server.client().asks("PING", "+PONG\r\n");
+}
+
+#[test]
+fn case_125_counts_below_one_ask_for_nothing() {
+    let server = Server::new();
+    let mut client = server.client();
+    client.say(b"*0\r\n*-10\r\n\r\n  \r\nPING\r\n");
+    client.hear("+PONG\r\n");
+}
+
+/// A page in a browser can make it send requests to any port of its machine.
+#[test]
+fn case_125_http_is_not_listened_to() {
+    let server = Server::new();
+    let post = "POST / HTTP/1.1\r\nContent-Length: 12\r\n\r\nSET pwned 1\r\n";
+    ends_with(&server, post.as_bytes(), "");
+    let get = "GET / HTTP/1.1\r\nHost: localhost\r\n\r\nSET pwned 1\r\n";
+    ends_with(&server, get.as_bytes(), "-ERR wrong number of arguments for 'get' command\r\n");
+    server.client().asks("EXISTS pwned", ":0\r\n");
+}
+
+#[test]
+fn case_125_a_million_empty_arguments_are_one_request() {
+    let server = Server::new();
+    let mut client = server.client();
+    client.say(&[&b"*1048576\r\n"[..], &b"$0\r\n\r\n".repeat(1 << 20)].concat());
+    client.hear("-ERR unknown command '', with args beginning with: '' '' ''");
+    client.say(b"PING\r\n");
+    assert!(client.answer().ends_with("'' \r\n"));
+    client.hear("+PONG\r\n");
+}
+
+/// All are answered, in order, though the client reads only when all is said.
+#[test]
+fn case_125_a_hundred_thousand_in_one_go_are_answered_in_order() {
+    let server = Server::new();
+    let mut client = server.client();
+    let mut writer = client.stream.try_clone().unwrap();
+    let says: String = (0..100_000).map(|n| format!("SET k {n}\r\nGET k\r\n")).collect();
+    let writing = thread::spawn(move || writer.write_all(says.as_bytes()).unwrap());
+    let wants: String =
+        (0..100_000).map(|n| format!("+OK\r\n${}\r\n{n}\r\n", n.to_string().len())).collect();
+    client.hear(&wants);
+    writing.join().unwrap();
+}
+
+/// It is asked for far more than it reads: it is kept waiting, and costs no more than one answer.
+#[test]
+fn whoever_asks_for_much_and_reads_nothing_is_waited_for() {
+    let server = Server::new();
+    let mut client = server.client();
+    let value = "x".repeat(1 << 20);
+    client.say(format!("*3\r\n$3\r\nSET\r\n$1\r\na\r\n${}\r\n{value}\r\n", value.len()).as_bytes());
+    client.hear("+OK\r\n");
+    client.say("GET a\r\n".repeat(300).as_bytes());
+    let answer = format!("${}\r\n{value}\r\n", value.len());
+    // Others are served meanwhile.
+    server.client().asks("PING", "+PONG\r\n");
+    (0..300).for_each(|_| client.hear(&answer));
+}
+
+#[test]
+fn a_request_that_comes_byte_by_byte_is_one() {
+    let server = Server::new();
+    let mut client = server.client();
+    for byte in b"*3\r\n$3\r\nSET\r\n$1\r\nk\r\n$5\r\nhello\r\nGET \"k\"\r\n" {
+        client.say(&[*byte]);
+    }
+    client.hear("+OK\r\n$5\r\nhello\r\n");
+}
+
+#[test]
+fn more_memory_than_may_be_is_answered_and_what_frees_it_is_not_refused() {
+    let server = Server::new();
+    let mut client = server.client();
+    client.asks("CONFIG SET maxmemory 1mb", "+OK\r\n");
+    let oom = "-OOM command not allowed when used memory > 'maxmemory'.\r\n";
+    let big = "x".repeat(60_000);
+    let refused = (0..100).find(|n| client.ask(&format!("SET k{n} {big}")) == oom);
+    assert!(refused.is_some_and(|n| (10..20).contains(&n)), "{refused:?}");
+    for line in ["SET a 1", "LPUSH l x", "HSET h a b", "APPEND k0 x", "INCR n", "SETRANGE x 1 y"] {
+        client.asks(line, oom);
+    }
+    client.asks("STRLEN k0", ":60000\r\n");
+    client.asks("MULTI", "+OK\r\n");
+    client.asks("SET a 1", oom);
+    client.asks("EXEC", "-EXECABORT Transaction discarded because of previous errors.\r\n");
+    client.asks("DEL k0 k1", ":2\r\n");
+    client.asks("SET a 1", "+OK\r\n");
+    // A few bytes that ask for many.
+    client.asks("SETRANGE huge 500000000 x", oom);
+    client.asks("EXISTS huge", ":0\r\n");
+    client.asks("FLUSHALL", "+OK\r\n");
+    assert!(client.ask("INFO memory").contains("used_memory:0\r\n"));
+}
+
+/// Each command's change of memory is undone by the one that undoes the command.
+#[test]
+fn the_books_of_memory_are_even_at_the_end() {
+    let server = Server::new();
+    let mut client = server.client();
+    let long = "y".repeat(50);
+    for line in [
+        format!("SET a {long}"),
+        format!("APPEND a {long}{long}"),
+        "SET a 1".into(),
+        format!("SETRANGE r 10 {long}"),
+        "INCR n".into(),
+        "RENAME n m".into(),
+        "COPY a b".into(),
+        format!("RPUSH l {long} x y {long}"),
+        "LSET l 0 z".into(),
+        format!("LSET l 1 {long}"),
+        format!("LINSERT l BEFORE y {long}"),
+        format!("LREM l 1 {long}"),
+        "LPOP l".into(),
+        "LTRIM l 1 -1".into(),
+        format!("HSET h f {long} g 1"),
+        format!("HSET h g {long}"),
+        "HDEL h f".into(),
+        "HINCRBY h n 5".into(),
+        format!("SADD s {long} a b"),
+        "SPOP s".into(),
+        format!("SADD s {long}"),
+        "SUNIONSTORE t s".into(),
+        "SMOVE t s a".into(),
+        "SET h x".into(),
+    ] {
+        assert!(!client.ask(&line).starts_with('-'), "{line}");
+    }
+    assert!(!client.ask("INFO memory").contains("used_memory:0\r\n"));
+    client.ask("DEL a b r m l h s t");
+    client.asks("DBSIZE", ":0\r\n");
+    assert!(client.ask("INFO memory").contains("used_memory:0\r\n"));
+}
+
+/// Whoever is over its limit is told so, not everybody.
+#[test]
+fn what_waits_for_exec_has_a_limit() {
+    let server = Server::new();
+    let mut client = server.client();
+    let value = "x".repeat(60_000);
+    client.asks("MULTI", "+OK\r\n");
+    for _ in 0..1200 {
+        client.asks(&format!("SET a {value}"), "+QUEUED\r\n");
+    }
+    client.asks("EXEC", "-EXECABORT Transaction discarded because of previous errors.\r\n");
+    client.asks("EXISTS a", ":0\r\n");
+}
+
+#[test]
+fn a_pattern_of_stars_takes_no_more_than_its_length_times_that_of_the_key() {
+    let server = Server::new();
+    let mut client: Client = server.client();
+    client.asks(&format!("SET {} 1", "a".repeat(5000)), "+OK\r\n");
+    client.asks(&format!("KEYS {}b", "a*".repeat(2500)), "*0\r\n");
+}
