@@ -195,7 +195,8 @@ impl<'a> Peer<'a> {
     }
 
     /// Output went above the high watermark and has not fallen to the low one. A protocol that
-    /// produces much stops here, and goes on in [`drained`](crate::Protocol::drained).
+    /// produces much stops here, and goes on in [`drained`](crate::Protocol::drained); one that
+    /// answers what it reads takes no more of it: the rest is offered again when there is room.
     pub fn is_full(&self) -> bool {
         self.conn().full()
     }

@@ -135,12 +135,6 @@ impl Protocol for Redis {
         Ok(())
     }
 
-    /// It can take more: what it had asked already is answered.
-    fn drained(&mut self, peer: &mut Peer, _: &mut Session) -> Result {
-        peer.resume();
-        Ok(())
-    }
-
     fn closed(&mut self, hub: &mut Hub, _: ConnId, mut session: Session, reason: Reason) {
         let now = self.now(hub.now());
         session.unwatch(&mut self.state.store, now);
@@ -165,7 +159,8 @@ impl Protocol for Redis {
 }
 
 impl Redis {
-    /// Answers are gathered, and leave together; who does not read them is asked to wait.
+    /// Answers are gathered, and leave together. What is left of the input of someone who does not
+    /// read them is offered again when they do.
     fn answer_all(
         &mut self,
         parser: &mut Parser,
@@ -193,7 +188,6 @@ impl Redis {
             if self.reply.bytes.len() > GATHERED_MAX {
                 self.flush(peer);
                 if peer.is_full() {
-                    peer.pause();
                     break;
                 }
             }
