@@ -334,3 +334,51 @@ impl Drop for SocketFile {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::{fs::symlink, net};
+
+    use super::*;
+
+    /// A folder with a socket in it, which keeps the file's number, and a file that is somebody
+    /// else's.
+    fn folder(name: &str) -> (PathBuf, (PathBuf, net::UnixListener), PathBuf) {
+        let folder = std::env::temp_dir().join(format!("charkh-{name}-{}", std::process::id()));
+        fs::create_dir(&folder).unwrap();
+        let (socket, other) = (folder.join("socket"), folder.join("other"));
+        let listener = net::UnixListener::bind(&socket).unwrap();
+        fs::write(&other, "dear").unwrap();
+        fs::set_permissions(&other, fs::Permissions::from_mode(0o600)).unwrap();
+        (folder, (socket, listener), other)
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn case_113_a_link_in_the_place_of_the_file_is_not_followed() {
+        let (folder, (socket, _listener), other) = folder("mode");
+        let file = SocketFile::of(&socket).unwrap();
+        file.set_mode(0o606).unwrap();
+        assert_eq!(fs::metadata(&socket).unwrap().permissions().mode() & 0o777, 0o606);
+        fs::remove_file(&socket).unwrap();
+        symlink(&other, &socket).unwrap();
+        assert!(file.set_mode(0o666).is_err());
+        assert_eq!(fs::metadata(&other).unwrap().permissions().mode() & 0o777, 0o600);
+        drop(file);
+        assert!(fs::symlink_metadata(&socket).is_ok(), "it was not its own");
+        fs::remove_dir_all(folder).unwrap();
+    }
+
+    #[test]
+    fn case_112_what_came_to_the_place_of_a_stale_file_is_put_back() {
+        let (folder, (socket, _listener), other) = folder("stale");
+        let stale = fs::symlink_metadata(&socket).unwrap();
+        fs::rename(&other, &socket).unwrap();
+        assert!(remove_this(&socket, &stale).is_err());
+        assert_eq!(fs::read(&socket).unwrap(), b"dear");
+        let there = fs::symlink_metadata(&socket).unwrap();
+        remove_this(&socket, &there).unwrap();
+        assert_eq!(fs::read_dir(&folder).unwrap().count(), 0);
+        fs::remove_dir_all(folder).unwrap();
+    }
+}
