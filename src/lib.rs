@@ -34,6 +34,7 @@
 //!   what was counted: [`Stats`].
 //! - Other threads: [`Handle`]. Encryption and the like: [`Layer`]. Behind a balancer: `proxy`.
 //!   Connections that come back: [`Keeper`]. Sockets that others made: [`Reactor::listen_on`].
+//! - HTTP/1.1: [`http`].
 //! - A blocking client, for tests and tools: [`client`].
 //! - Other worlds than the kernel's: [`net`]. What the loop did last, turn by turn: [`trace`].
 //!

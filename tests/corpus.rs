@@ -39,6 +39,12 @@ fn connection() {
     replay("connection", oracles::connection::run);
 }
 
+#[cfg(feature = "http")]
+#[test]
+fn http() {
+    replay("http", oracles::http::run);
+}
+
 #[test]
 fn proxy_header() {
     replay("proxy_header", oracles::proxy_header::run);

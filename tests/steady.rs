@@ -19,6 +19,11 @@ use charkh::{
 #[allow(dead_code, unreachable_pub)]
 mod echo;
 
+#[cfg(feature = "http")]
+#[path = "../examples/http/main.rs"]
+#[allow(dead_code, unreachable_pub)]
+mod http;
+
 use echo::Echo;
 
 const WARM_UP: usize = 200;
@@ -165,6 +170,37 @@ fn messages_of_sixteen_kibibytes() {
         for client in 0..2 {
             world.send(client, &bytes);
             assert_eq!(world.receive(client, bytes.len()), bytes);
+        }
+    });
+    assert_eq!(count, 0);
+}
+
+#[cfg(feature = "http")]
+#[test]
+fn requests_of_http_and_their_answers() {
+    let mut world = World::new(http::Http::new(None), 2);
+    let get = "GET / HTTP/1.1\r\nHost: a\r\nAccept: */*\r\n\r\n".repeat(16);
+    let length = "POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nhello";
+    let chunks = "POST /echo HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n\
+                  5\r\nhello\r\n0\r\n\r\n";
+    // A head is as long as it was; a body, too.
+    let [hello, echo] = ["text/plain; charset=utf-8", "application/octet-stream"].map(|kind| {
+        let date = "Sun, 06 Nov 1994 08:49:37 GMT";
+        format!("HTTP/1.1 200 OK\r\nServer: charkh\r\nDate: {date}\r\nContent-Type: {kind}\r\n")
+    });
+    let hello = format!("{hello}Content-Length: 13\r\n\r\nHello, wheel!").len();
+    let echo = format!("{echo}Content-Length: 5\r\n\r\nhello").len();
+    let count = allocations(|| {
+        for client in 0..2 {
+            for (says, size) in [(&*get, 16 * hello), (length, echo), (chunks, echo)] {
+                // In two pieces, the first of which is no whole request.
+                let (front, rest) = says.split_at(9);
+                let before = world.reactor.hub().stats().bytes_in;
+                world.send(client, front.as_bytes());
+                world.deliver(before + 9);
+                world.send(client, rest.as_bytes());
+                assert!(world.receive(client, size).starts_with(b"HTTP/1.1 200 OK\r\n"));
+            }
         }
     });
     assert_eq!(count, 0);

@@ -26,7 +26,7 @@ pub(super) enum Reply {
     /// A text.
     Text(Status, &'static str),
     /// The methods that there are: with 204 if they were asked for, or with what is wrong.
-    Methods(Status, &'static str),
+    Methods(Status, Methods),
     /// What came.
     Echo(Vec<u8>),
     /// The numbers from one to this one.
@@ -61,7 +61,7 @@ pub(super) enum Source {
 type Handler = fn(&Request, rest: &str) -> Reply;
 
 /// Paths, with what may be asked there. A path that ends with `/` is the front of those it means.
-const ROUTES: &[(&str, &str, Handler)] = &[
+const ROUTES: &[(&str, Methods, Handler)] = &[
     ("/echo", ANY, |_, _| Reply::Echo(Vec::new())),
     ("/numbers/", GET, |_, rest| match rest.parse() {
         Ok(last) if last <= NUMBERS_MAX => Reply::Numbers(last),
@@ -69,8 +69,11 @@ const ROUTES: &[(&str, &str, Handler)] = &[
     }),
 ];
 
-const ANY: &str = "";
-const GET: &str = "GET, HEAD, OPTIONS";
+/// The methods that may be asked for; none: any.
+type Methods = &'static [&'static str];
+
+const ANY: Methods = &[];
+const GET: Methods = &["GET", "HEAD"];
 
 /// Methods that are known, and may be none of a path's.
 const KNOWN: &[&str] = &["GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "OPTIONS"];
@@ -94,18 +97,18 @@ pub(super) fn reply(request: &Request, files: Option<&Files>) -> Reply {
         }
     }
     match files {
-        _ if !may(method, "GET, HEAD") => refusal(method, GET),
+        _ if !may(method, GET) => refusal(method, GET),
         Some(files) => files.reply(request),
         None if request.path == "/" => Reply::Text(Status::OK, "Hello, wheel!"),
         None => NOT_FOUND,
     }
 }
 
-fn may(method: &str, methods: &str) -> bool {
-    methods == ANY || methods.split(", ").any(|own| own == method)
+fn may(method: &str, methods: Methods) -> bool {
+    methods.is_empty() || methods.contains(&method)
 }
 
-fn refusal(method: &str, methods: &'static str) -> Reply {
+fn refusal(method: &str, methods: Methods) -> Reply {
     match method {
         "OPTIONS" => Reply::Methods(Status::NO_CONTENT, methods),
         _ if KNOWN.contains(&method) => Reply::Methods(Status::METHOD_NOT_ALLOWED, methods),
@@ -128,8 +131,9 @@ impl Reply {
             Reply::None => {}
             Reply::Text(status, words) => text(http.answer(peer, conn, *status), words),
             Reply::Methods(status, methods) => {
+                let methods = format!("{}, OPTIONS", methods.join(", "));
                 let response = http.answer(peer, conn, *status);
-                text(response.header("Allow", methods.as_bytes()), methods);
+                text(response.header("Allow", methods.as_bytes()), &methods);
             }
             Reply::Echo(body) => {
                 let response = http.answer(peer, conn, Status::OK);

@@ -14,9 +14,6 @@ use super::{
     routes::{self, Reply, Source},
 };
 
-/// Bodies that are kept, of all connections together.
-const BODIES_MAX: usize = 64 << 20;
-
 /// Buffers of bodies that are kept for the next, and how large each may be.
 const SPARE_MAX: usize = 64;
 const SPARE_SIZE_MAX: usize = 64 << 10;
@@ -26,6 +23,9 @@ const SPARE_SIZE_MAX: usize = 64 << 10;
 pub struct Http {
     /// With limits and deadlines.
     pub http: Server,
+    /// Bytes of bodies that are kept, of all connections together. More is answered with 503.
+    /// Default 64 MiB.
+    pub bodies_max: usize,
     files: Option<Files>,
     /// Bytes of bodies that are kept.
     bodies: usize,
@@ -44,7 +44,13 @@ pub struct Session {
 impl Http {
     /// One that serves these files, or a greeting.
     pub fn new(files: Option<Files>) -> Self {
-        Self { http: Server::new("charkh", unix_time), files, bodies: 0, spare: Vec::new() }
+        Self {
+            http: Server::new("charkh", unix_time),
+            bodies_max: 64 << 20,
+            files,
+            bodies: 0,
+            spare: Vec::new(),
+        }
     }
 }
 
@@ -110,14 +116,14 @@ impl Http {
                 self.answer(peer, session);
                 self.http.close(peer, &mut session.conn);
             }
-            _ => self.http.ask_for_body(),
+            _ => self.http.ask_for_body(peer),
         }
     }
 
     /// A piece of a body. Nobody but the echo wants it.
     fn keep(&mut self, peer: &mut Peer, session: &mut Session, bytes: &[u8]) {
         let Reply::Echo(body) = &mut session.reply else { return };
-        if self.bodies + bytes.len() > BODIES_MAX {
+        if self.bodies + bytes.len() > self.bodies_max {
             let (status, why) = (Status::SERVICE_UNAVAILABLE, "too many bodies at once");
             return self.http.refuse(peer, &mut session.conn, Error { status, why });
         }
@@ -156,7 +162,7 @@ impl Http {
         loop {
             // Its length was announced: where it cannot be kept, the end must not look like a good
             // one.
-            let is_over = source.fill(self.http.out()).inspect_err(|_| peer.abort())?;
+            let is_over = source.fill(self.http.out(peer)).inspect_err(|_| peer.abort())?;
             self.http.flush(peer);
             if is_over {
                 break;

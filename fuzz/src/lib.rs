@@ -3,6 +3,8 @@
 
 pub mod codecs;
 pub mod connection;
+#[cfg(feature = "http")]
+pub mod http;
 pub mod proxy_header;
 #[cfg(feature = "tls")]
 pub mod tls;

@@ -93,11 +93,11 @@ impl Body {
         skip: usize,
         scanned: usize,
     ) -> Found<'a> {
-        let most = bytes.len().min(skip + limits.chunk_line_max);
-        let window = &bytes[..most];
-        let from = scanned.max(skip).min(most);
+        let max = limits.chunk_line_max.saturating_add(skip);
+        let window = &bytes[..bytes.len().min(max)];
+        let from = scanned.max(skip).min(window.len());
         let Some(found) = memchr::memchr(b'\n', &window[from..]) else {
-            return match bytes.len() >= skip + limits.chunk_line_max {
+            return match bytes.len() >= max {
                 true => Err(Error::bad("a chunk's line that is too long")),
                 false => Ok(codec::Status::Partial { scanned: window.len() }),
             };
@@ -113,37 +113,21 @@ impl Body {
         if extension > self.extension_room {
             return Err(Error::bad("extensions of chunks that are too long"));
         }
-        let mut after = *self;
-        after.room -= size;
-        after.extension_room -= extension;
-        let found = match size {
-            0 => {
-                after.next = Next::Trailers { lines: 0 };
-                let begins = end + 1;
-                match after.trailers(limits, &bytes[begins..], 0, 0)? {
-                    codec::Status::Complete { frame, size } => {
-                        codec::Status::Complete { frame, size: begins + size }
-                    }
-                    // The line is taken by itself, so that it is not looked at again.
-                    codec::Status::Partial { .. } => {
-                        after.next = Next::Trailers { lines: 0 };
-                        codec::Status::Complete { frame: Piece::Data(&[]), size: begins }
-                    }
-                }
-            }
-            _ => match after.data(bytes, end + 1, size, after_chunk) {
-                codec::Status::Partial { .. } => {
-                    after.next = Next::Chunk { left: size };
-                    codec::Status::Complete { frame: Piece::Data(&[]), size: end + 1 }
-                }
-                found => found,
-            },
+        self.room -= size;
+        self.extension_room -= extension;
+        self.next = match size {
+            0 => Next::Trailers { lines: 0 },
+            left => Next::Chunk { left },
         };
-        *self = after;
-        Ok(found)
+        let line_end = end + 1;
+        if size > 0 && line_end < bytes.len() {
+            return Ok(self.data(bytes, line_end, size, after_chunk));
+        }
+        // The line is taken by itself, so that it is not looked at again.
+        Ok(codec::Status::Complete { frame: Piece::Data(&[]), size: line_end })
     }
 
-    /// Lines are checked as they come, so that what is wrong is found in the order in which it came.
+    /// Lines are checked as they come, so that faults are found in the order in which they came.
     fn trailers<'a>(
         &mut self,
         limits: &Limits,
@@ -184,9 +168,9 @@ fn after_chunk(left: u64) -> Next {
     }
 }
 
-/// A chunk's size, and how long its extension is: hexadecimal digits, then nothing, or a `;`, a name,
-/// and what may be in a header's value. Blanks between the two are none of the grammar, and a way to
-/// be read differently.
+/// A chunk's size, and how long its extension is: hexadecimal digits, then nothing, or a `;`, a
+/// name, and what may be in a header's value. Blanks between the two are a way to be read
+/// differently.
 fn chunk_line(line: &[u8]) -> Result<(u64, usize), Error> {
     const WRONG: Error = Error::bad("a chunk's size that is none");
     let digits = memchr::memchr(b';', line).unwrap_or(line.len());

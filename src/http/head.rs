@@ -1,5 +1,5 @@
 //! Heads of requests: found byte after byte, parsed once, and held to every rule of framing.
-use std::mem::MaybeUninit;
+use std::{mem::MaybeUninit, net::Ipv6Addr};
 
 use super::{Error, Limits, Status};
 use crate::codec;
@@ -27,7 +27,8 @@ pub struct Request<'a> {
     /// ([`Responses::go_on`](super::Responses::go_on)), or for a final answer.
     pub expects_continue: bool,
     keep_alive: bool,
-    headers: Headers<'a>,
+    /// Lines that were found in order, each with its CRLF, and the empty one.
+    lines: &'a [u8],
 }
 
 /// Versions that are spoken here.
@@ -75,32 +76,31 @@ impl<'a> Request<'a> {
 
     /// All headers, in their order.
     pub fn headers(&self) -> Headers<'a> {
-        self.headers
+        Headers { lines: self.lines }
     }
 
     /// The value of the first header of this name, in whatever case, without blanks around it.
     pub fn header(&self, name: &str) -> Option<&'a [u8]> {
-        self.headers.clone().find(|(own, _)| own.eq_ignore_ascii_case(name)).map(|(_, value)| value)
+        self.headers().find(|(own, _)| own.eq_ignore_ascii_case(name)).map(|(_, value)| value)
     }
 
     /// How many headers have this name.
     pub fn count(&self, name: &str) -> usize {
-        self.headers.clone().filter(|(own, _)| own.eq_ignore_ascii_case(name)).count()
+        self.headers().filter(|(own, _)| own.eq_ignore_ascii_case(name)).count()
     }
 
     /// A header of this name, which is a list with commas, has this word in it, in whatever case:
     /// `request.lists("Connection", "upgrade")`.
     pub fn lists(&self, name: &str, word: &str) -> bool {
         let same = |(own, _): &(&str, _)| own.eq_ignore_ascii_case(name);
-        let mut values = self.headers.clone().filter(same).flat_map(|(_, value)| words(value));
+        let mut values = self.headers().filter(same).flat_map(|(_, value)| words(value));
         values.any(|own| own.eq_ignore_ascii_case(word.as_bytes()))
     }
 }
 
 /// The headers of a request, name and value: an iterator.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Headers<'a> {
-    /// Lines that were found in order, each with its CRLF, and the empty one.
     lines: &'a [u8],
 }
 
@@ -150,6 +150,9 @@ impl Search {
         let mut at = scanned.max(begin);
         while let Some(found) = memchr::memchr(b'\n', window.get(at..).unwrap_or_default()) {
             let end = at + found + 1;
+            if self.lines == 0 {
+                begin_of_line(limits, &window[begin..end])?;
+            }
             if end < 2 || window[end - 2] != b'\r' {
                 return Err(Error::bad("a line that ends with LF alone"));
             }
@@ -166,7 +169,7 @@ impl Search {
             at = end;
         }
         if self.lines == 0 {
-            unfinished_line(limits, &window[begin.min(window.len())..])?;
+            begin_of_line(limits, &window[begin.min(window.len())..])?;
         }
         match bytes.len() >= limits.head_max {
             true => Err(Error::new(Status::HEADERS_TOO_LARGE, "a head that is too long")),
@@ -175,23 +178,26 @@ impl Search {
     }
 }
 
-/// What can be said of a first line before its end has come. It says the same of a longer one.
-fn unfinished_line(limits: &Limits, line: &[u8]) -> Result<(), Error> {
+/// What can be said of a first line before its end has come; it says the same when it has.
+fn begin_of_line(limits: &Limits, line: &[u8]) -> Result<(), Error> {
     // A CR may be half of an empty line.
     if line.first().is_some_and(|&byte| !is_token(byte) && byte != b'\r') {
         return Err(Error::bad("a method that is none"));
     }
-    let longest = METHOD_MAX + 1 + limits.uri_max + " HTTP/1.1\r".len();
-    match line.len() > longest {
-        true => first_line(limits, &line[..=longest]),
+    match line.len() >= longest_line(limits) {
+        true => first_line(limits, line),
         false => Ok(()),
     }
 }
 
+/// The longest request line that can be in order, with its CRLF.
+fn longest_line(limits: &Limits) -> usize {
+    limits.uri_max.saturating_add(METHOD_MAX + " ".len() + " HTTP/1.1\r\n".len())
+}
+
 /// Check a request line, or the front of one that is too long.
 fn first_line(limits: &Limits, line: &[u8]) -> Result<(), Error> {
-    let longest = METHOD_MAX + 1 + limits.uri_max + " HTTP/1.1\r".len();
-    let line = &line[..line.len().min(longest + 1)];
+    let line = &line[..line.len().min(longest_line(limits))];
     let method_end = line.iter().take(METHOD_MAX + 1).position(|&byte| !is_token(byte));
     let target = match method_end {
         None => return Err(Error::new(Status::NOT_IMPLEMENTED, "a method that is too long")),
@@ -258,7 +264,7 @@ fn whole<'a>(limits: &Limits, bytes: &'a [u8]) -> Result<Request<'a>, Error> {
         framing: found.framing(version, limits)?,
         expects_continue: found.expects_continue && version == Version::Http11,
         keep_alive: !found.close && (version == Version::Http11 || found.keep_alive),
-        headers: Headers { lines: &bytes[lines_at..] },
+        lines: &bytes[lines_at..],
     })
 }
 
@@ -287,10 +293,8 @@ impl<'a> Found<'a> {
         // Most headers are told from these by their length.
         let is = |wanted: &str| name.eq_ignore_ascii_case(wanted);
         match name.len() {
-            4 if is("Host") => {
-                if self.host.replace(value).is_some() {
-                    return Err(Error::bad("two hosts"));
-                }
+            4 if is("Host") && self.host.replace(value).is_some() => {
+                return Err(Error::bad("two hosts"));
             }
             6 if is("Expect") => {
                 if !value.eq_ignore_ascii_case(b"100-continue") {
@@ -403,14 +407,19 @@ fn split_target<'a>(method: &str, target: &'a str) -> Result<(Option<&'a str>, &
 
 /// A host, and perhaps a port: a name, an IPv4 address, or an IPv6 address in brackets.
 fn is_authority(text: &str) -> bool {
-    let (host, port) = match text.rfind(':').filter(|&at| !text[at..].contains(']')) {
-        Some(at) => (&text[..at], &text[at + 1..]),
-        None => (text, ""),
-    };
-    let is_name = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~%!$&'()*+;=".contains(&byte);
-    let is_host = match host.strip_prefix('[').and_then(|host| host.strip_suffix(']')) {
-        Some(host) => host.parse::<std::net::Ipv6Addr>().is_ok(),
-        None => !host.is_empty() && host.bytes().all(is_name),
+    let is_name = |byte: u8| byte.is_ascii_alphanumeric() || b".-_~%!$&'()*+;=".contains(&byte);
+    let (is_host, port) = match text.strip_prefix('[') {
+        Some(rest) => match rest.split_once(']') {
+            Some((host, "")) => (host.parse::<Ipv6Addr>().is_ok(), ""),
+            Some((host, port)) if port.starts_with(':') => {
+                (host.parse::<Ipv6Addr>().is_ok(), &port[1..])
+            }
+            _ => return false,
+        },
+        None => {
+            let (host, port) = text.split_once(':').unwrap_or((text, ""));
+            (!host.is_empty() && host.bytes().all(is_name), port)
+        }
     };
     is_host && port.len() <= 5 && port.bytes().all(|byte| byte.is_ascii_digit())
 }

@@ -27,6 +27,9 @@ pub enum Part<'a> {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Requests {
     state: State,
+    /// Bytes of what comes next that were looked at, and are no whole part. `state` has counted
+    /// what is in them, so it is kept beside it.
+    scanned: u32,
     is_last: bool,
 }
 
@@ -39,7 +42,7 @@ enum State {
 
 impl Default for Requests {
     fn default() -> Self {
-        Self { state: State::Head(Search::default()), is_last: false }
+        Self { state: State::Head(Search::default()), scanned: 0, is_last: false }
     }
 }
 
@@ -75,7 +78,8 @@ impl Requests {
     /// A request has begun and is not over: a deadline is due.
     pub fn is_within(&self, rest: &Input<'_>) -> bool {
         match self.state {
-            State::Head(_) => !rest.is_empty(),
+            // An empty line before a request may be all that comes.
+            State::Head(_) => !matches!(rest.peek(), b"" | b"\r\n"),
             State::Body(_) => true,
             State::Over => false,
         }
@@ -101,18 +105,29 @@ struct Reader<'r> {
 impl Decode for Reader<'_> {
     type Frame<'a> = Part<'a>;
 
-    fn decode<'a>(
+    fn decode<'a>(&mut self, bytes: &'a [u8], _: usize) -> crate::Result<codec::Status<Part<'a>>> {
+        let found = self.requests.find(self.limits, bytes)?;
+        self.requests.scanned = match found {
+            codec::Status::Partial { scanned } => scanned as u32,
+            codec::Status::Complete { .. } => 0,
+        };
+        Ok(found)
+    }
+}
+
+impl Requests {
+    fn find<'a>(
         &mut self,
+        limits: &Limits,
         bytes: &'a [u8],
-        scanned: usize,
-    ) -> crate::Result<codec::Status<Part<'a>>> {
-        let Self { requests, limits } = self;
-        Ok(match &mut requests.state {
+    ) -> Result<codec::Status<Part<'a>>, Error> {
+        let scanned = self.scanned as usize;
+        Ok(match &mut self.state {
             State::Head(search) => match search.head(limits, bytes, scanned)? {
                 codec::Status::Partial { scanned } => codec::Status::Partial { scanned },
                 codec::Status::Complete { frame: request, size } => {
-                    requests.is_last = !request.terms().keep_alive;
-                    requests.state = State::Body(Body::new(request.framing, limits));
+                    self.is_last = !request.terms().keep_alive;
+                    self.state = State::Body(Body::new(request.framing, limits));
                     codec::Status::Complete { frame: Part::Head(request), size }
                 }
             },
@@ -122,7 +137,7 @@ impl Decode for Reader<'_> {
                     codec::Status::Complete { frame: Part::Data(data), size }
                 }
                 codec::Status::Complete { frame: Piece::End, size } => {
-                    requests.state = match requests.is_last {
+                    self.state = match self.is_last {
                         true => State::Over,
                         false => State::Head(Search::default()),
                     };

@@ -1,5 +1,9 @@
 //! Answers, written into a `Vec<u8>`.
-use std::time::{Duration, UNIX_EPOCH};
+use std::{
+    fmt,
+    io::Write,
+    time::{Duration, UNIX_EPOCH},
+};
 
 use super::{Error, Status, Terms, Version};
 
@@ -46,7 +50,7 @@ impl Responses {
         self.common.clear();
         put_header(&mut self.common, "Server", self.server.as_bytes());
         if let Some(date) = date {
-            put_header(&mut self.common, "Date", http_date(date).as_bytes());
+            let _ = write!(self.common, "Date: {}\r\n", HttpDate(date)); // a `Vec` takes all
         }
     }
 
@@ -67,10 +71,11 @@ impl Responses {
         Response { out, status, terms }
     }
 
-    /// Answer what could not be read: a line of text that says why, and the connection ends.
-    pub fn refuse(&self, out: &mut Vec<u8>, error: Error) {
+    /// Answer what could not be read: a line of text that says why, and the connection ends. The
+    /// terms are those of the request, if its head could be, or else [`Terms::LAST`].
+    pub fn refuse(&self, out: &mut Vec<u8>, error: Error, terms: Terms) {
         let text = format!("{error}\n");
-        let response = self.begin(out, error.status, Terms::LAST);
+        let response = self.begin(out, error.status, Terms { keep_alive: false, ..terms });
         response.header("Content-Type", b"text/plain").body(text.as_bytes());
     }
 
@@ -184,9 +189,17 @@ impl Encoding {
 
 /// A time of day, since 1970, as HTTP writes it: `Sun, 06 Nov 1994 08:49:37 GMT`.
 pub fn http_date(unix_time: Duration) -> String {
-    // To where the format ends, which has four digits for the year.
-    let last = Duration::from_secs(253_402_300_799);
-    httpdate::fmt_http_date(UNIX_EPOCH + unix_time.min(last))
+    HttpDate(unix_time).to_string()
+}
+
+struct HttpDate(Duration);
+
+impl fmt::Display for HttpDate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // To where the format ends, which has four digits for the year.
+        let last = Duration::from_secs(253_402_300_799);
+        httpdate::HttpDate::from(UNIX_EPOCH + self.0.min(last)).fmt(f)
+    }
 }
 
 #[inline]
@@ -236,5 +249,95 @@ fn put_number(out: &mut Vec<u8>, mut number: u64, base: u64) {
         if number == 0 {
             return out.extend_from_slice(&digits[at..]);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const KEPT: Terms = Terms { keep_alive: true, ..Terms::LAST };
+
+    fn said(write: impl FnOnce(&Responses, &mut Vec<u8>)) -> String {
+        let mut out = Vec::new();
+        write(&Responses::new("x"), &mut out);
+        String::from_utf8(out).unwrap().replace("HTTP/1.1 ", "").replace("Server: x\r\n", "")
+    }
+
+    #[test]
+    fn case_122_a_body_where_there_may_be_one() {
+        let all = |status, terms| {
+            said(|responses, out| responses.begin(out, status, terms).body(b"body"))
+        };
+        let head = Terms { is_head: true, ..KEPT };
+        assert_eq!(all(Status::OK, KEPT), "200 OK\r\nContent-Length: 4\r\n\r\nbody");
+        assert_eq!(all(Status::OK, head), "200 OK\r\nContent-Length: 4\r\n\r\n");
+        assert_eq!(all(Status::NO_CONTENT, KEPT), "204 No Content\r\n\r\n");
+        assert_eq!(all(Status::NOT_MODIFIED, KEPT), "304 Not Modified\r\n\r\n");
+        assert_eq!(all(Status::new(299).unwrap(), head), "299 \r\nContent-Length: 4\r\n\r\n");
+        assert_eq!((Status::new(99), Status::new(1000)), (None, None));
+    }
+
+    #[test]
+    fn the_version_and_the_status_say_what_becomes_of_the_connection() {
+        let says =
+            |status, terms| said(|responses, out| responses.begin(out, status, terms).body(b""));
+        let old = Terms { version: Version::Http10, ..KEPT };
+        let end = "Content-Length: 0\r\n\r\n";
+        assert_eq!(says(Status::OK, old), format!("200 OK\r\nConnection: keep-alive\r\n{end}"));
+        assert_eq!(says(Status::OK, Terms::LAST), format!("200 OK\r\nConnection: close\r\n{end}"));
+        let switch = says(Status::SWITCHING_PROTOCOLS, Terms::LAST);
+        assert_eq!(switch, "101 Switching Protocols\r\n\r\n");
+    }
+
+    #[test]
+    fn a_body_without_a_length_is_in_chunks_or_ends_with_the_connection() {
+        let stream = |status, terms| {
+            let mut is_framed = false;
+            let text = said(|responses, out| {
+                let encoding = responses.begin(out, status, terms).stream();
+                encoding.write(out, b"");
+                encoding.write(out, &[b'a'; 26]);
+                is_framed = encoding.end(out);
+            });
+            (text, is_framed)
+        };
+        let chunks = "Transfer-Encoding: chunked\r\n\r\n";
+        let body = "a".repeat(26);
+        let whole = format!("200 OK\r\n{chunks}1a\r\n{body}\r\n0\r\n\r\n");
+        assert_eq!(stream(Status::OK, KEPT), (whole, true));
+        let head = Terms { is_head: true, ..KEPT };
+        assert_eq!(stream(Status::OK, head), (format!("200 OK\r\n{chunks}"), true));
+        assert_eq!(stream(Status::NO_CONTENT, KEPT), ("204 No Content\r\n\r\n".into(), true));
+        let old = Terms { version: Version::Http10, ..Terms::LAST };
+        let whole = format!("200 OK\r\nConnection: close\r\n\r\n{body}");
+        assert_eq!(stream(Status::OK, old), (whole, false));
+    }
+
+    #[test]
+    fn nothing_in_a_value_ends_its_line() {
+        let text = said(|responses, out| {
+            let response = responses.begin(out, Status::OK, KEPT);
+            response.header("X", b"a\r\nY: b\0").body(b"");
+        });
+        assert_eq!(text, "200 OK\r\nX: a  Y: b \r\nContent-Length: 0\r\n\r\n");
+    }
+
+    #[test]
+    fn the_date_is_asked_for_once_a_second_and_has_an_end() {
+        let (mut responses, mut asked) = (Responses::new("x"), 0);
+        for ms in [0, 999, 1000, 1500, 7000] {
+            responses.set_time(Duration::from_millis(ms), || {
+                asked += 1;
+                Duration::from_secs(784_111_777 + asked)
+            });
+        }
+        let mut out = Vec::new();
+        responses.begin(&mut out, Status::OK, KEPT).body(b"");
+        assert!(
+            String::from_utf8(out).unwrap().contains("\r\nDate: Sun, 06 Nov 1994 08:49:40 GMT\r\n")
+        );
+        assert_eq!(asked, 3);
+        assert_eq!(http_date(Duration::MAX), "Fri, 31 Dec 9999 23:59:59 GMT");
     }
 }

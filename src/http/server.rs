@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::{Error, Limits, Part, Requests, Response, Responses, Status, Terms};
-use crate::{Input, Peer};
+use crate::{ConnId, Input, Peer};
 
 /// What a server of HTTP keeps for all of its connections. Each has a [`Conn`] in its session.
 ///
@@ -22,7 +22,11 @@ pub struct Server {
     pub body_time: Duration,
     responses: Responses,
     unix_time: fn() -> Duration,
+    /// Answers that have not gone to the peer yet.
     out: Vec<u8>,
+    /// Whose they are. A callback that gave up on its connection may have left some: they are
+    /// nobody else's.
+    owner: ConnId,
 }
 
 /// Where one connection is.
@@ -30,6 +34,8 @@ pub struct Server {
 pub struct Conn {
     requests: Requests,
     terms: Terms,
+    /// The head of a request was shown, and its end was not.
+    is_within: bool,
     waits_for: WaitsFor,
     /// A head has begun, or ended, since the deadline was set.
     moved_on: bool,
@@ -48,6 +54,7 @@ impl Default for Conn {
         Self {
             requests: Requests::default(),
             terms: Terms::LAST,
+            is_within: false,
             waits_for: WaitsFor::Nothing,
             moved_on: false,
         }
@@ -80,6 +87,7 @@ impl Server {
             responses: Responses::new(name),
             unix_time,
             out: Vec::new(),
+            owner: ConnId::NOBODY,
         }
     }
 
@@ -104,9 +112,15 @@ impl Server {
         }
         match conn.requests.next(&self.limits, input) {
             Ok(Some(part)) => {
-                conn.moved_on |= !matches!(part, Part::Data(_));
-                if let Part::Head(request) = &part {
-                    conn.terms = request.terms();
+                match &part {
+                    Part::Head(request) => {
+                        conn.terms = request.terms();
+                        // A server that stops says so to those who would ask on.
+                        conn.terms.keep_alive &= !peer.hub().is_stopping();
+                        (conn.is_within, conn.moved_on) = (true, true);
+                    }
+                    Part::End => (conn.is_within, conn.moved_on) = (false, true),
+                    Part::Data(_) => {}
                 }
                 Some(part)
             }
@@ -123,22 +137,32 @@ impl Server {
     #[inline]
     pub fn answer(&mut self, peer: &Peer<'_>, conn: &Conn, status: Status) -> Response<'_> {
         self.responses.set_time(peer.now(), self.unix_time);
+        self.own(peer);
         self.responses.begin(&mut self.out, status, conn.terms)
     }
 
     /// Ask for a body, if the client [waits](super::Request::expects_continue) to be asked.
-    pub fn ask_for_body(&mut self) {
-        Responses::go_on(&mut self.out);
+    pub fn ask_for_body(&mut self, peer: &Peer<'_>) {
+        Responses::go_on(self.out(peer));
     }
 
-    /// Answers that have not gone to the peer yet, to append a body to.
-    pub fn out(&mut self) -> &mut Vec<u8> {
+    /// Answers to this peer that it has not been given yet, to append a body to.
+    pub fn out(&mut self, peer: &Peer<'_>) -> &mut Vec<u8> {
+        self.own(peer);
         &mut self.out
+    }
+
+    #[inline]
+    fn own(&mut self, peer: &Peer<'_>) {
+        if self.owner != peer.id() {
+            self.owner = peer.id();
+            self.out.clear();
+        }
     }
 
     /// Give what was answered to the peer.
     pub fn flush(&mut self, peer: &mut Peer<'_>) {
-        if !self.out.is_empty() {
+        if !self.out.is_empty() && self.owner == peer.id() {
             peer.send(&self.out);
             self.out.clear();
             self.out.shrink_to(4 * Self::GATHERED_MAX);
@@ -155,7 +179,9 @@ impl Server {
     /// Answer with an error, and close.
     pub fn refuse(&mut self, peer: &mut Peer<'_>, conn: &mut Conn, error: Error) {
         self.responses.set_time(peer.now(), self.unix_time);
-        self.responses.refuse(&mut self.out, error);
+        let terms = if conn.is_within { conn.terms } else { Terms::LAST };
+        self.own(peer);
+        self.responses.refuse(&mut self.out, error, terms);
         self.close(peer, conn);
     }
 

@@ -10,14 +10,17 @@ use crate::clients::{python, says};
 /// One after the other; each is in order.
 const SEEDS: [&str; 9] = [
     "GET / HTTP/1.1\r\nHost: a\r\n\r\nGET /b?c=d HTTP/1.1\r\nHost: a:80\r\nAccept: */*\r\n\r\n",
-    "POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nhelloGET / HTTP/1.1\r\nHost: a\r\n\r\n",
+    "POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nhello\
+     GET / HTTP/1.1\r\nHost: a\r\n\r\n",
     "POST /e HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n1a;b=c\r\n\
      abcdefghijklmnopqrstuvwxyz\r\n0\r\n\r\nGET / HTTP/1.1\r\nHost: a\r\n\r\n",
     "PUT /e HTTP/1.1\r\ntransfer-encoding: Chunked\r\nhost: a\r\n\r\n2\r\nhi\r\n0\r\nX: y\r\n\r\n",
     "GET / HTTP/1.0\r\n\r\nGET / HTTP/1.1\r\nHost: a\r\n\r\n",
     "GET / HTTP/1.0\r\nConnection: keep-alive\r\n\r\nGET / HTTP/1.1\r\nHost: a\r\n\r\n",
-    "DELETE /x HTTP/1.1\r\nHost: a\r\nConnection: close\r\nContent-Length: 2\r\n\r\nokGET / HTTP/1.1\r\n",
-    "OPTIONS * HTTP/1.1\r\nHost:a\r\nX-A:\t b \t\r\nX-B:\r\n\r\nHEAD /x HTTP/1.1\r\nHost: [::1]\r\n\r\n",
+    "DELETE /x HTTP/1.1\r\nHost: a\r\nConnection: close\r\nContent-Length: 2\r\n\r\nok\
+     GET / HTTP/1.1\r\n",
+    "OPTIONS * HTTP/1.1\r\nHost:a\r\nX-A:\t b \t\r\nX-B:\r\n\r\n\
+     HEAD /x HTTP/1.1\r\nHost: [::1]\r\n\r\n",
     "GET http://a/b HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 1\r\n\r\nx",
 ];
 

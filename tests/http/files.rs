@@ -252,4 +252,10 @@ fn a_file_that_becomes_shorter_is_no_good_end() {
     }
     assert!(heard <= 201_000, "{heard}");
     assert!(reactor.net().sees_reset(client), "it looks whole");
+    // What was read of it in vain is nobody else's.
+    let other = reactor.net().client();
+    reactor.net().send(other, b"GET /digits.txt HTTP/1.1\r\nHost: a\r\n\r\n");
+    turn(&mut reactor);
+    let got = answers(&String::from_utf8_lossy(&reactor.net().receive(other)), &[]);
+    assert_eq!(got[0].body, "0123456789");
 }

@@ -1,7 +1,7 @@
 //! Requests that are in order, and their answers.
 use std::time::Duration;
 
-use charkh::Config;
+use charkh::{Config, Reactor, net::sim};
 
 use crate::{
     common::{read_all, run_for},
@@ -37,7 +37,8 @@ fn case_017_requests_are_the_same_wherever_they_are_cut() {
         "{HELLO}POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\nabc\
          HEAD / HTTP/1.1\r\nHost: a\r\n\r\n\
          PUT /echo HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n\
-         2;x\r\nhe\r\n3\r\nllo\r\n0\r\nX: y\r\n\r\nGET /numbers/3 HTTP/1.1\r\nHost: a\r\n\r\n\r\n{HELLO}"
+         2;x\r\nhe\r\n3\r\nllo\r\n0\r\nX: y\r\n\r\n\
+         GET /numbers/3 HTTP/1.1\r\nHost: a\r\n\r\n\r\n{HELLO}"
     );
     let whole = hears(&says);
     let bodies: Vec<String> = answers(&whole, &["GET", "POST", "HEAD", "PUT", "GET", "GET"])
@@ -93,6 +94,34 @@ fn case_122_a_client_that_does_not_read_is_not_answered_without_end() {
 }
 
 #[test]
+fn bodies_of_all_connections_together_have_a_limit() {
+    let mut http = greeter();
+    http.bodies_max = 1000;
+    let mut reactor = world(http);
+    let post =
+        |size: usize| format!("POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: {size}\r\n\r\n");
+    let [first, second] = [(); 2].map(|()| reactor.net().client());
+    reactor.net().send(first, (post(900) + &"x".repeat(800)).as_bytes());
+    turn(&mut reactor);
+    // What nobody keeps is not counted.
+    reactor.net().send(second, (post(900).replace("echo", "") + &"x".repeat(900)).as_bytes());
+    turn(&mut reactor);
+    assert_eq!(answers(&heard(&mut reactor, second), &[])[0].status, 405);
+    reactor.net().send(second, (post(201) + &"x".repeat(201)).as_bytes());
+    turn(&mut reactor);
+    assert_eq!(answers(&heard(&mut reactor, second), &[])[0].status, 503);
+    // Whoever goes leaves room, and so does whoever is answered.
+    reactor.net().reset_client(first);
+    run_for(&mut reactor, Duration::from_secs(10));
+    let third = reactor.net().client();
+    for _ in 0..3 {
+        reactor.net().send(third, (post(1000) + &"x".repeat(1000)).as_bytes());
+        turn(&mut reactor);
+        assert_eq!(answers(&heard(&mut reactor, third), &[])[0].body.len(), 1000);
+    }
+}
+
+#[test]
 fn case_122_neither_head_nor_204_nor_304_has_a_body() {
     let get = answer(HELLO);
     let head = answer(&HELLO.replace("GET", "HEAD"));
@@ -103,6 +132,10 @@ fn case_122_neither_head_nor_204_nor_304_has_a_body() {
     assert_eq!(head.header("Content-Length"), Some("3"));
     let head = answer("HEAD /nothing HTTP/1.1\r\nHost: a\r\n\r\n");
     assert_eq!(head.status, 404);
+    // Nor has it one when what comes behind its head is refused.
+    let head = "HEAD / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\nx\r\n";
+    assert!(hears(head).ends_with("\r\n\r\n"));
+    assert_eq!(answer(head).status, 400);
     let options = answer("OPTIONS / HTTP/1.1\r\nHost: a\r\n\r\n");
     assert_eq!((options.status, options.header("Content-Length")), (204, None));
 }
@@ -197,6 +230,38 @@ fn long_answers_come_whole_through_small_windows() {
 }
 
 #[test]
+fn case_040_in_any_world_the_answers_are_the_same_or_their_front() {
+    let says = format!(
+        "{HELLO}GET /numbers/3000 HTTP/1.1\r\nHost: a\r\n\r\n\
+         POST /echo HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n\
+         5\r\nhello\r\n0\r\n\r\n{HELLO}GET / HTTP/1.1\r\nConnection: close\r\nHost: a\r\n\r\n"
+    );
+    let expected = hears(&says);
+    sim::worlds(300, |mut net| {
+        // Hours may pass, and are not what is asked here.
+        let never = Duration::from_secs(1 << 30);
+        let mut http = greeter();
+        (http.http.head_time, http.http.body_time) = (never, never);
+        let limits = Config { output_high: 4000, output_low: 1000, write_max: 700, ..config() };
+        let limits = Config { idle: None, first_byte: None, write_stall: None, ..limits };
+        let window = 1 + net.random(5000);
+        let mut reactor = Reactor::with(http, net, limits).unwrap();
+        reactor.listen("127.0.0.1:1").unwrap();
+        let client = reactor.net().client();
+        reactor.net().set_window(client, window);
+        reactor.net().send(client, says.as_bytes());
+        reactor.net().finish_client(client);
+        let heard = read_all(&mut reactor, client);
+        let heard = String::from_utf8_lossy(&heard);
+        match reactor.net().was_harmed(client) {
+            false => assert!(heard == expected, "{heard}"),
+            true => assert!(expected.starts_with(&*heard), "{heard}"),
+        }
+        assert!(reactor.hub().is_empty(), "somebody was left behind");
+    });
+}
+
+#[test]
 fn a_server_that_stops_answers_what_it_was_asked() {
     let mut reactor = world(greeter());
     let client = reactor.net().client();
@@ -205,13 +270,17 @@ fn a_server_that_stops_answers_what_it_was_asked() {
     reactor.net().send(client, says.as_bytes());
     turn(&mut reactor);
     reactor.hub().stop();
+    // What comes now is the last that is answered.
+    reactor.net().send(client, HELLO.repeat(3).as_bytes());
     let mut text = String::new();
     while !reactor.is_done() {
         text += &heard(&mut reactor, client);
         reactor.turn_within(Duration::ZERO).unwrap();
-        if text.ends_with("0\r\n\r\n") {
+        if text.ends_with("wheel!") {
             reactor.net().finish_client(client);
         }
     }
-    assert!(answers(&text, &[])[0].body.ends_with("\n100000\n"));
+    let got = answers(&text, &[]);
+    assert!(got[0].body.ends_with("\n100000\n"));
+    assert_eq!((got.len(), got[1].header("Connection")), (2, Some("close")));
 }
