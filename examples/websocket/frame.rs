@@ -51,7 +51,7 @@ pub(super) mod close {
 
 /// What a frame is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Opcode {
+pub(super) enum Opcode {
     /// More of the message that has begun.
     Continuation = 0,
     /// A message of text begins.
@@ -110,7 +110,9 @@ impl Head {
     pub(super) fn parse(bytes: &[u8]) -> Result<Option<(Self, usize)>, Error> {
         let Some(&first) = bytes.first() else { return Ok(None) };
         if first & 0x70 != 0 {
-            return Err(Error::protocol("a reserved bit, and no extension to mean something by it"));
+            return Err(Error::protocol(
+                "a reserved bit, and no extension to mean something by it",
+            ));
         }
         let opcode = Opcode::new(first & 0x0f).ok_or(Error::protocol("an unknown opcode"))?;
         let is_final = first & 0x80 != 0;
@@ -158,7 +160,7 @@ pub struct Mask(pub [u8; 4]);
 
 impl Mask {
     /// Append `masked` to `out` without the mask, eight bytes at a time.
-    pub(super) fn take_off(self, masked: &[u8], out: &mut Vec<u8>) {
+    pub fn take_off(self, masked: &[u8], out: &mut Vec<u8>) {
         let from = out.len();
         out.extend_from_slice(masked);
         let [a, b, c, d] = self.0;
@@ -228,7 +230,8 @@ pub(super) fn put(out: &mut Vec<u8>, opcode: Opcode, payload: &[u8]) {
 pub(super) fn put_close(out: &mut Vec<u8>, code: Option<u16>, reason: &str) {
     let mut payload = Vec::new();
     if let Some(code) = code {
-        let end = (0..=reason.len().min(CONTROL_MAX - 2)).rfind(|&end| reason.is_char_boundary(end));
+        let end =
+            (0..=reason.len().min(CONTROL_MAX - 2)).rfind(|&end| reason.is_char_boundary(end));
         payload.extend_from_slice(&code.to_be_bytes());
         payload.extend_from_slice(&reason.as_bytes()[..end.unwrap_or(0)]);
     }

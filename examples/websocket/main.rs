@@ -22,7 +22,7 @@ use std::{env, io, time::Duration};
 
 use charkh::{Config, Reactor};
 
-pub use frame::{Error, Mask, Opcode};
+pub use frame::{Error, Mask};
 pub use messages::{Buffer, Event, Limits, Messages};
 pub use server::WebSocket;
 

@@ -272,7 +272,11 @@ struct Reader<'r> {
 impl Decode for Reader<'_> {
     type Frame<'a> = Piece<'a>;
 
-    fn decode<'a>(&mut self, bytes: &'a [u8], _: usize) -> charkh::Result<codec::Status<Piece<'a>>> {
+    fn decode<'a>(
+        &mut self,
+        bytes: &'a [u8],
+        _: usize,
+    ) -> charkh::Result<codec::Status<Piece<'a>>> {
         let (head, left, mask, skip) = match self.messages.frame {
             Frame::Over => return Ok(codec::Status::Partial { scanned: bytes.len() }),
             Frame::Payload { head, left, mask } => (head, left, mask, 0),

@@ -25,8 +25,6 @@ pub struct Room {
     pub per_second: u32,
     people: BTreeMap<String, ConnId>,
     guests: u64,
-    /// Those who read too slowly, so far.
-    cut_off: u64,
 }
 
 /// One of them.
@@ -44,7 +42,6 @@ impl Default for Room {
             per_second: 10,
             people: BTreeMap::new(),
             guests: 0,
-            cut_off: 0,
         }
     }
 }
@@ -53,11 +50,6 @@ impl Room {
     /// Nobody else may come in.
     pub(super) fn is_full(&self) -> bool {
         self.people.len() >= self.people_max
-    }
-
-    /// How many were cut off because they did not read.
-    pub(super) fn cut_off(&self) -> u64 {
-        self.cut_off
     }
 
     /// Somebody comes in, and hears who is here.
@@ -127,20 +119,18 @@ impl Room {
         let frame = frame::shared(text);
         for &id in self.people.values() {
             if let Some(mut peer) = hub.peer(id) {
-                self.cut_off += u64::from(!hand(&mut peer, &frame, self.backlog_max));
+                hand(&mut peer, &frame, self.backlog_max);
             }
         }
     }
 }
 
-/// Give a frame to somebody who reads; end it with whoever does not: `false`.
-fn hand(peer: &mut Peer, frame: &Arc<[u8]>, backlog_max: usize) -> bool {
-    let is_slow = peer.unsent() + frame.len() > backlog_max;
-    match is_slow {
+/// Give a frame to somebody who reads; whoever does not is gone.
+fn hand(peer: &mut Peer, frame: &Arc<[u8]>, backlog_max: usize) {
+    match peer.unsent() + frame.len() > backlog_max {
         true => peer.abort(),
         false => drop(peer.send_shared(frame)),
     }
-    !is_slow
 }
 
 fn tell(peer: &mut Peer, text: &str) {

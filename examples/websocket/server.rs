@@ -123,6 +123,7 @@ impl Protocol for WebSocket {
     }
 
     fn data(&mut self, peer: &mut Peer, session: &mut Session, input: &mut Input) -> Result {
+        let is_behind = peer.unsent() > 0;
         if let Session::Http(conn, reply) = session {
             match self.requests(peer, conn, reply, input) {
                 Some(socket) => *session = Session::Socket(socket),
@@ -131,7 +132,7 @@ impl Protocol for WebSocket {
         }
         // What came in one piece with the request is read, too.
         if let Session::Socket(socket) = session {
-            self.frames(peer, socket, input);
+            self.frames(peer, socket, input, is_behind);
         }
         Ok(())
     }
@@ -269,11 +270,10 @@ impl WebSocket {
 
 /// Behind it.
 impl WebSocket {
-    fn frames(&mut self, peer: &mut Peer, socket: &mut Socket, input: &mut Input) {
+    /// Whoever `is_behind`, because the last answers have not left, is answered only the last of the
+    /// pings that came together. The RFC allows it, and a flood of them stays with who sends it.
+    fn frames(&mut self, peer: &mut Peer, socket: &mut Socket, input: &mut Input, is_behind: bool) {
         socket.is_heard = true;
-        // Whoever has not read the last answers is answered the last ping of those that came
-        // together; the RFC allows it, and a flood of them stays in the kernel.
-        let is_behind = peer.unsent() > 0;
         let mut is_pinged = false;
         let mut buffer = socket.buffer.take().unwrap_or_else(|| mem::take(&mut self.buffer));
         self.unfinished -= buffer.held();
