@@ -55,3 +55,8 @@ fn proxy_header() {
 fn tls_server() {
     replay("tls_server", oracles::tls::server);
 }
+
+#[test]
+fn websocket() {
+    replay("websocket", oracles::websocket::messages);
+}

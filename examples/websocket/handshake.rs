@@ -11,7 +11,7 @@ const GUID: &[u8] = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
 
 /// Proof that the key was read.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) struct Accept([u8; 28]);
+pub struct Accept([u8; 28]);
 
 impl Accept {
     fn new(key: &[u8]) -> Option<Self> {

@@ -8,6 +8,7 @@ pub mod http;
 pub mod proxy_header;
 #[cfg(feature = "tls")]
 pub mod tls;
+pub mod websocket;
 
 /// Bytes read as decisions. When they run out every decision is zero.
 #[derive(Debug)]

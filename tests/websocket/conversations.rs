@@ -7,8 +7,8 @@ use crate::{
     common::run_for,
     example::config,
     world::{
-        BINARY, CLOSE, FINAL, Heard, MORE, PING, PONG, TEXT, enter, frame, listen, listen_on, server, text,
-        turn, world, world_with,
+        BINARY, CLOSE, FINAL, Heard, MORE, PING, PONG, TEXT, enter, frame, listen, listen_on,
+        server, text, turn, world, world_with,
     },
 };
 
