@@ -168,9 +168,8 @@ fn after_chunk(left: u64) -> Next {
     }
 }
 
-/// A chunk's size, and how long its extension is: hexadecimal digits, then nothing, or a `;`, a
-/// name, and what may be in a header's value. Blanks between the two are a way to be read
-/// differently.
+/// A chunk's size, and how long its extensions are: hexadecimal digits, and what may follow. Blanks
+/// between the two are a way to be read differently.
 fn chunk_line(line: &[u8]) -> Result<(u64, usize), Error> {
     const WRONG: Error = Error::bad("a chunk's size that is none");
     let digits = memchr::memchr(b';', line).unwrap_or(line.len());
@@ -182,12 +181,42 @@ fn chunk_line(line: &[u8]) -> Result<(u64, usize), Error> {
         let digit = char::from(byte).to_digit(16).ok_or(WRONG)?;
         Ok(sum << 4 | u64::from(digit))
     })?;
-    match extension {
-        [] => Ok((size, 0)),
-        [_, first, rest @ ..] if is_token(*first) && rest.iter().all(|&byte| is_text(byte)) => {
-            Ok((size, extension.len()))
+    match are_extensions(extension) {
+        true => Ok((size, extension.len())),
+        false => Err(Error::bad("an extension of a chunk that is none")),
+    }
+}
+
+/// Each is `;name`, `;name=value` or `;name="any \"text\""`, and there may be none.
+fn are_extensions(mut rest: &[u8]) -> bool {
+    while let [b';', after @ ..] = rest {
+        let Some(after) = behind_token(after) else { return false };
+        rest = after;
+        if let [b'=', value @ ..] = after {
+            let behind = match value {
+                [b'"', text @ ..] => behind_quoted(text),
+                value => behind_token(value),
+            };
+            let Some(behind) = behind else { return false };
+            rest = behind;
         }
-        _ => Err(Error::bad("an extension of a chunk that is none")),
+    }
+    rest.is_empty()
+}
+
+fn behind_token(bytes: &[u8]) -> Option<&[u8]> {
+    let size = bytes.iter().position(|&byte| !is_token(byte)).unwrap_or(bytes.len());
+    (size > 0).then(|| &bytes[size..])
+}
+
+fn behind_quoted(mut text: &[u8]) -> Option<&[u8]> {
+    loop {
+        text = match text {
+            [b'"', rest @ ..] => return Some(rest),
+            [b'\\', byte, rest @ ..] if is_text(*byte) => rest,
+            [byte, rest @ ..] if is_text(*byte) && *byte != b'\\' => rest,
+            _ => return None,
+        };
     }
 }
 

@@ -148,3 +148,61 @@ impl Requests {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What there is to read, as words.
+    fn parts(requests: &mut Requests, stream: &str) -> Vec<String> {
+        let (limits, mut input) = (Limits::default(), Input::new(stream.as_bytes()));
+        let mut parts = Vec::new();
+        loop {
+            match requests.next(&limits, &mut input) {
+                Ok(Some(Part::Head(request))) => parts.push(request.path.to_string()),
+                Ok(Some(Part::Data(bytes))) => {
+                    parts.push(String::from_utf8_lossy(bytes).into_owned());
+                }
+                Ok(Some(Part::End)) => parts.push(".".into()),
+                Ok(None) => break,
+                Err(error) => parts.push(error.to_string()),
+            }
+        }
+        parts.push(format!("{} left", input.len()));
+        parts
+    }
+
+    #[test]
+    fn behind_the_last_request_nothing_is_read() {
+        let next = "GET /next HTTP/1.1\r\nHost: a\r\n\r\n";
+        for head in ["PUT /last HTTP/1.1\r\nHost: a\r\nConnection: close", "PUT /last HTTP/1.0"] {
+            let stream = format!("{next}{head}\r\nContent-Length: 2\r\n\r\nok{next}");
+            let mut requests = Requests::default();
+            let left = format!("{} left", next.len());
+            let all = ["/next", ".", "/last", "ok", ".", &left];
+            assert_eq!(parts(&mut requests, &stream), all);
+            assert!(requests.is_last() && !requests.is_within(&Input::new(b"more")));
+        }
+    }
+
+    #[test]
+    fn case_118_behind_an_error_nothing_is_read() {
+        let mut requests = Requests::default();
+        let got = parts(&mut requests, "GET / HTTP/1.1\nHost: a\r\n\r\nGET / HTTP/1.1\r\n");
+        assert_eq!(got[0], "400 Bad Request: a line that ends with LF alone");
+        assert_eq!(got.len(), 2);
+        let got = parts(&mut requests, "GET / HTTP/1.1\r\nHost: a\r\n\r\n");
+        assert_eq!(got, ["27 left"]);
+    }
+
+    #[test]
+    fn case_120_whoever_speaks_something_else_stands_behind_the_head() {
+        let mut requests = Requests::default();
+        let (limits, bytes) = (Limits::default(), b"GET / HTTP/1.1\r\nHost: a\r\n\r\n\x81\x00");
+        let mut input = Input::new(bytes);
+        assert!(matches!(requests.next(&limits, &mut input), Ok(Some(Part::Head(_)))));
+        requests.stop();
+        assert!(matches!(requests.next(&limits, &mut input), Ok(None)));
+        assert_eq!(input.peek(), b"\x81\x00");
+    }
+}

@@ -1,6 +1,12 @@
 //! What takes too long: a byte a second does not make it longer.
 use std::time::Duration;
 
+use charkh::{
+    Config, Input, Peer, Protocol, Reactor, Result,
+    http::{Conn, Part, Server},
+    net::Sim,
+};
+
 use crate::{
     common::run_for,
     world::{HELLO, answers, greeter, heard, turn, world},
@@ -88,6 +94,53 @@ fn whoever_asks_for_nothing_is_shown_out() {
     assert!(reactor.hub().is_empty());
     assert_eq!(heard(&mut reactor, silent), "");
     assert_eq!(answers(&heard(&mut reactor, rested), &[]).len(), 1);
+}
+
+/// Answers when it is told to, as one does that asks somebody else.
+struct Later(Server);
+
+impl Protocol for Later {
+    type Session = Conn;
+
+    fn open(&mut self, _: &mut Peer) -> Conn {
+        Conn::default()
+    }
+
+    fn data(&mut self, peer: &mut Peer, conn: &mut Conn, input: &mut Input) -> Result {
+        let mut is_asked = false;
+        while !is_asked && let Some(part) = self.0.next(peer, conn, input) {
+            is_asked = matches!(part, Part::End);
+        }
+        if is_asked {
+            peer.pause();
+        }
+        self.0.end_of_data(peer, conn, input, is_asked);
+        Ok(())
+    }
+
+    fn timer(&mut self, peer: &mut Peer, conn: &mut Conn) -> Result {
+        self.0.timer(peer, conn);
+        Ok(())
+    }
+}
+
+#[test]
+fn no_deadline_is_due_while_an_answer_is_thought_of() {
+    let http = Later(Server::new("later", || Duration::ZERO));
+    let mut reactor = Reactor::with(http, Sim::new(1), Config::default()).unwrap();
+    reactor.listen("127.0.0.1:1").unwrap();
+    let client = reactor.net().client();
+    // The front of the next is here, and nobody asks for the rest.
+    reactor.net().send(client, format!("{HELLO}{}", &HELLO[..9]).as_bytes());
+    run_for(&mut reactor, 100 * SECOND);
+    assert!(reactor.net().receive(client).is_empty());
+    let id = reactor.hub().ids().next().unwrap();
+    reactor.hub().peer(id).unwrap().resume();
+    run_for(&mut reactor, 9 * SECOND);
+    assert!(reactor.net().receive(client).is_empty());
+    run_for(&mut reactor, 2 * SECOND);
+    let text = String::from_utf8_lossy(&reactor.net().receive(client)).into_owned();
+    assert_eq!(answers(&text, &[])[0].status, 408);
 }
 
 #[test]

@@ -235,6 +235,22 @@ fn a_long_file_takes_no_more_memory_than_a_short_one() {
 }
 
 #[test]
+fn many_files_in_one_go_wait_for_a_client_that_reads() {
+    let folder = Folder::new();
+    fs::write(folder.0.join("page.bin"), pattern(30_000, 1)).unwrap();
+    let mut reactor = world(serving(Some(folder.files())));
+    let client = reactor.net().client();
+    reactor.net().set_window(client, 1000);
+    let says = "GET /page.bin HTTP/1.1\r\nHost: a\r\n\r\n".repeat(100);
+    reactor.net().send(client, says.as_bytes());
+    for _ in 0..50 {
+        turn(&mut reactor);
+        assert!(reactor.hub().stats().memory < 300_000, "{}", reactor.hub().stats().memory);
+        assert!(!reactor.net().receive(client).is_empty());
+    }
+}
+
+#[test]
 fn a_file_that_becomes_shorter_is_no_good_end() {
     let folder = Folder::new();
     let path = folder.0.join("long.bin");

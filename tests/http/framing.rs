@@ -1,6 +1,6 @@
 //! What two servers could read differently: each is refused, and nothing behind it is read. Raw
 //! bytes, whole and cut at each place.
-use crate::world::{HELLO, answers, greeter, hears, hears_of};
+use crate::world::{HELLO, answers, greeter, heard, hears, hears_of, turn, world};
 
 /// Everything up to the answer to `bad` is one answer with `status`, which says that it is the
 /// last. What follows would be answered, if it were read; and however it is cut, all is the same.
@@ -199,6 +199,14 @@ fn case_118_chunks_that_are_none() {
         "5;;a",
         "5; a",
         "5;\u{e9}=a",
+        "5;a=",
+        "5;a=b c",
+        "5;a=\"b",
+        "5;a=\"b\"c",
+        "5;a=\"\\\"",
+        "5;a\t=b",
+        "5;a;",
+        "5;a=b=c",
         "5;a\x7f",
         "5\r",
     ] {
@@ -209,6 +217,9 @@ fn case_118_chunks_that_are_none() {
     chunks_refused(400, "5\nhello\r\n0\r\n\r\n");
     chunks_refused(400, "5;a\nhello\r\n0\r\n\r\n");
     chunks_refused(400, "5\r\nhello0\r\n\r\n"); // no CRLF behind it
+    for end in ["XX", "\r\r", "\n\r", "\nX", "\rX", "\n\n", "  "] {
+        chunks_refused(400, format!("5\r\nhello{end}0\r\n\r\n"));
+    }
     chunks_refused(400, "5\r\nhello\n0\r\n\r\n");
     chunks_refused(400, "5\r\nhello\r0\r\n\r\n");
     chunks_refused(400, "5\r\nhello!\r\n0\r\n\r\n"); // one byte more than was said
@@ -387,6 +398,30 @@ fn case_122_heads_have_limits() {
     assert_eq!(status(&format!("{} / HTTP/1.1\r\nHost: a\r\n\r\n", "A".repeat(32))), 501);
     refused(501, format!("{} / HTTP/1.1\r\nHost: a\r\n\r\n", "A".repeat(33)));
     refused(501, "A".repeat(1 << 20));
+}
+
+/// As soon as no end can come that is in time.
+#[test]
+fn case_122_what_is_too_long_is_refused_at_its_last_byte() {
+    let chunks = "POST /echo HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n";
+    let exactly = |front: &str, size: usize| front.to_string() + &"x".repeat(size);
+    for (says, status) in [
+        (exactly("GET / HTTP/1.1\r\nX: ", (16 << 10) - 19), 431),
+        (exactly("GET /", (8 << 10) + 39), 414),
+        (exactly("", 32 + (8 << 10) + 12), 501),
+        (exactly(&format!("{chunks}1;"), 254), 400),
+        (exactly(&format!("{chunks}0\r\nX: "), (16 << 10) - 3), 431),
+    ] {
+        let mut reactor = world(greeter());
+        let client = reactor.net().client();
+        let (front, last) = says.split_at(says.len() - 1);
+        reactor.net().send(client, front.as_bytes());
+        turn(&mut reactor);
+        assert_eq!(heard(&mut reactor, client), "", "{:.90}", says);
+        reactor.net().send(client, last.as_bytes());
+        turn(&mut reactor);
+        assert_eq!(answers(&heard(&mut reactor, client), &[])[0].status, status, "{:.90}", says);
+    }
 }
 
 #[test]

@@ -26,7 +26,7 @@ fn the_echo_gives_back_any_body_of_any_method() {
         let got = answer(&format!("{method} /echo HTTP/1.1\r\nHost: a\r\n\r\n"));
         assert_eq!((got.status, &*got.body), (200, ""), "{method}");
     }
-    let chunks = "1\r\na\r\n0000b;x=\"y\"\r\nbcdefghijkl\r\n0\r\nX: y\r\n\r\n";
+    let chunks = "1\r\na\r\n0000b;x=\"; \\\"=\";y;z=w\r\nbcdefghijkl\r\n0\r\nX: y\r\n\r\n";
     let head = "POST /echo HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n";
     assert_eq!(answer(&format!("{head}{chunks}")).body, "abcdefghijkl");
 }
