@@ -2,6 +2,8 @@
 //! frames to send.
 use std::sync::Arc;
 
+use super::close;
+
 /// Why nothing more is read from a client: what it is told in a close frame, and why.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Error {
@@ -24,30 +26,6 @@ impl std::fmt::Display for Error {
 }
 
 impl std::error::Error for Error {}
-
-/// Codes of close frames.
-pub(super) mod close {
-    /// It has done what it was for.
-    pub(in super::super) const NORMAL: u16 = 1000;
-    /// The server stops, or the page is left.
-    pub(in super::super) const GOING_AWAY: u16 = 1001;
-    /// A frame that may not be.
-    pub(in super::super) const PROTOCOL_ERROR: u16 = 1002;
-    /// A text that is none.
-    pub(in super::super) const NOT_UTF8: u16 = 1007;
-    /// What is allowed to others was overdone.
-    pub(in super::super) const POLICY: u16 = 1008;
-    /// A message that is too long.
-    pub(in super::super) const TOO_BIG: u16 = 1009;
-    /// Not now.
-    pub(in super::super) const TRY_AGAIN: u16 = 1013;
-
-    /// May a client send it? Some codes are for one's own use (1005: none was sent; 1006: the
-    /// connection broke; 1015: so did TLS), and others are nobody's.
-    pub(in super::super) fn may_be_sent(code: u16) -> bool {
-        matches!(code, 1000..=1003 | 1007..=1014 | 3000..=4999)
-    }
-}
 
 /// What a frame is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -153,8 +131,8 @@ fn length(short: u8, bytes: &[u8]) -> Result<Option<(u64, usize)>, Error> {
     }
 }
 
-/// Four bytes that a client lays over its payload again and again, so that nobody between it and the
-/// server takes it for something else.
+/// Four bytes that a client lays over its payload again and again, so that nobody between it and
+/// the server takes it for something else.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Mask(pub [u8; 4]);
 
@@ -226,7 +204,8 @@ pub(super) fn put(out: &mut Vec<u8>, opcode: Opcode, payload: &[u8]) {
     out.extend_from_slice(payload);
 }
 
-/// Append a close frame; without a code it has no payload. The reason is cut between two characters.
+/// Append a close frame; without a code it has no payload. The reason is cut between two
+/// characters.
 pub(super) fn put_close(out: &mut Vec<u8>, code: Option<u16>, reason: &str) {
     let mut payload = Vec::new();
     if let Some(code) = code {

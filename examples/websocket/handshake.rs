@@ -31,9 +31,8 @@ pub(super) fn is_asked_for(request: &Request) -> bool {
 
 /// Check one that does.
 ///
-/// # Errors
-/// What it is to be refused with, and the connection closed: whatever the client sends behind it may
-/// be frames, and must not be taken for requests.
+/// # Errors What it is to be refused with, and the connection closed: whatever the client sends
+/// behind it may be frames, and must not be taken for requests.
 pub(super) fn check(request: &Request) -> Result<Accept, Error> {
     let refuse = |status, why| Err(Error { status, why });
     if request.method != "GET" || request.framing != Framing::None {
@@ -57,8 +56,8 @@ pub(super) fn check(request: &Request) -> Result<Accept, Error> {
     }
 }
 
-/// A page of this very host asks, or one of those that may, or no page at all: whoever is no browser
-/// has no other's cookies or network to abuse.
+/// A page of this very host asks, or one of those that may, or no page at all: whoever is no
+/// browser has no other's cookies or network to abuse.
 pub(super) fn is_from_here(request: &Request, others: &[String]) -> bool {
     let Some(origin) = request.header("Origin") else { return true };
     let Ok(origin) = std::str::from_utf8(origin) else { return false };

@@ -4,13 +4,14 @@
 //! $ cargo run --release --example websocket                  # or: websocket ADDRESS ORIGIN...
 //! $ chromium http://localhost:8081/
 //! ```
-//! Two windows of the page can talk to each other. `/echo` says what it is told, for clients of all
-//! kinds: `python3 -m websockets ws://localhost:8081/echo`. Only pages of the server itself may talk
-//! in the room, and those of each ORIGIN, such as `https://example.org`.
+//! Two windows of the page can talk to each other. `/echo` says what it is told, to clients of all
+//! kinds: `python3 -m websockets ws://localhost:8081/echo`. In the room only pages of the server
+//! itself may talk, and those of each ORIGIN, such as `https://example.org`.
 //!
 //! `frame.rs` and `messages.rs` are RFC 6455, without I/O, and without compression. `handshake.rs`
 //! goes before them, in HTTP, by `charkh::http`; `server.rs` puts both into one `Protocol`, and
 //! `room.rs` is what it is all for.
+mod close;
 mod frame;
 mod handshake;
 mod messages;

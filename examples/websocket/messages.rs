@@ -4,7 +4,10 @@ use charkh::{
     codec::{self, Decode},
 };
 
-use super::frame::{Error, Head, Mask, Opcode, close};
+use super::{
+    close,
+    frame::{Error, Head, Mask, Opcode},
+};
 
 /// What a client may send.
 #[derive(Clone, Copy, Debug)]

@@ -7,13 +7,13 @@ const PAGE: &str = include_str!("page.html");
 
 /// The page, with its policy.
 #[derive(Debug)]
-pub struct Page {
+pub(super) struct Page {
     policy: String,
 }
 
 impl Default for Page {
-    /// Its own script and its own style run, told from others by what is in them; and it may talk to
-    /// this host. Whatever else somebody might smuggle into it does not happen.
+    /// Its own script and its own style run, told from others by what is in them; and it may talk
+    /// to this host. Whatever else somebody might smuggle into it does not happen.
     fn default() -> Self {
         let script = hash_of("<script>", "</script>");
         let style = hash_of("<style>", "</style>");

@@ -1,8 +1,8 @@
 //! The room: who is in it, and what they tell each other.
 //!
 //! All of it is text. The page says `name NAME` and `say TEXT`. It hears `you NAME`, `here` with a
-//! name on each line that follows, `joined NAME`, `left NAME`, `renamed OLD` and `said NAME` with the
-//! new name or the text on the lines that follow, and `no WORD`: why something was not done.
+//! name on each line that follows, `joined NAME`, `left NAME`, `renamed OLD` and `said NAME` with
+//! the new name or the text on the lines that follow, and `no WORD`: why something was not done.
 use std::{collections::BTreeMap, sync::Arc};
 
 use charkh::{ConnId, Hub, Peer, Throttle};
@@ -16,8 +16,8 @@ const NAME_MAX: usize = 40;
 /// time.
 #[derive(Debug)]
 pub struct Room {
-    /// People at once; one more is refused with 503. Everybody hears of everybody, so what a message
-    /// costs grows with them. Default 1000.
+    /// People at once; one more is refused with 503. Everybody hears of everybody, so what a
+    /// message costs grows with them. Default 1000.
     pub people_max: usize,
     /// Bytes that somebody may have unread. Whoever reads so slowly is cut off. Default 1 MiB.
     pub backlog_max: usize,
@@ -29,7 +29,7 @@ pub struct Room {
 
 /// One of them.
 #[derive(Debug)]
-pub struct Person {
+pub(super) struct Person {
     name: String,
     throttle: Throttle,
 }
@@ -140,8 +140,8 @@ fn tell(peer: &mut Peer, text: &str) {
 }
 
 /// Letters of any script, digits, and what joins them: nothing that cannot be seen, that moves what
-/// stands beside it, or that could be taken for the end of the name. The non-joiner is a part of many
-/// a Persian word, but not its beginning or end.
+/// stands beside it, or that could be taken for the end of the name. The non-joiner is a part of
+/// many a Persian word, but not its beginning or end.
 fn is_name(name: &str) -> bool {
     const NON_JOINER: char = '\u{200c}';
     let is_inner = |c: char| c.is_alphanumeric() || "-_. ".contains(c) || c == NON_JOINER;
@@ -151,8 +151,8 @@ fn is_name(name: &str) -> bool {
         && name.ends_with(char::is_alphanumeric)
 }
 
-/// Without what moves another's cursor or paints another's screen. A page shows it as text, whatever
-/// it is; others may be less careful.
+/// Without what moves another's cursor or paints another's screen. A page shows it as text,
+/// whatever it is; others may be less careful.
 fn printable(text: &str) -> String {
     let is_control = |c: char| c.is_control() && c != '\n' && c != '\t';
     text.chars().map(|c| if is_control(c) { char::REPLACEMENT_CHARACTER } else { c }).collect()

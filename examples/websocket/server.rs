@@ -10,7 +10,8 @@ use charkh::{
 };
 
 use super::{
-    frame::{self, Announcement, Opcode, close},
+    close,
+    frame::{self, Announcement, Opcode},
     handshake::{self, Accept},
     messages::{Buffer, Event, Limits, Messages},
     page::Page,
@@ -222,8 +223,8 @@ impl WebSocket {
         Ok(Reply::Upgrade(place, accept))
     }
 
-    /// The answer is the last: what the client takes for a tunnel is none, and must not be taken for
-    /// requests either.
+    /// The answer is the last: what the client takes for a tunnel is none, and must not be taken
+    /// for requests either.
     fn refuse(&mut self, peer: &mut Peer, conn: &mut Conn, error: Error) {
         if error.status != Status::UPGRADE_REQUIRED {
             return self.http.refuse(peer, conn, error);
@@ -270,8 +271,9 @@ impl WebSocket {
 
 /// Behind it.
 impl WebSocket {
-    /// Whoever `is_behind`, because the last answers have not left, is answered only the last of the
-    /// pings that came together. The RFC allows it, and a flood of them stays with who sends it.
+    /// Whoever `is_behind`, because the last answers have not left, is answered only the last of
+    /// the pings that came together. The RFC allows it, and a flood of them stays with who sends
+    /// it.
     fn frames(&mut self, peer: &mut Peer, socket: &mut Socket, input: &mut Input, is_behind: bool) {
         socket.is_heard = true;
         let mut is_pinged = false;

@@ -1,13 +1,18 @@
 //! Frames of WebSocket, against a model that is given all that has come, once more for each byte,
-//! which is slow and plainly right. However a stream is cut, the same is said at the same byte; no more
-//! is kept than has come; nothing panics.
+//! which is slow and plainly right. However a stream is cut, the same is said at the same byte; no
+//! more is kept than has come; nothing panics.
 use charkh::Input;
 
 use super::Script;
 
+#[path = "../../examples/websocket/close.rs"]
+#[allow(dead_code)]
+mod close;
 #[path = "../../examples/websocket/frame.rs"]
+#[allow(dead_code, unreachable_pub)]
 mod frame;
 #[path = "../../examples/websocket/messages.rs"]
+#[allow(dead_code, unreachable_pub)]
 mod messages;
 
 use messages::{Buffer, Event, Limits, Messages};

@@ -15,7 +15,8 @@ fn answer(request: &str) -> (String, Vec<u8>) {
     split(&heard)
 }
 
-/// It is refused with this status, and nothing behind it is heard: neither as frames nor as requests.
+/// It is refused with this status, and nothing behind it is heard: neither as frames nor as
+/// requests.
 #[track_caller]
 fn refused(status: &str, request: &str) -> String {
     let (head, body) = answer(request);
@@ -134,7 +135,8 @@ fn case_120_what_is_refused_is_no_tunnel() {
     assert!(head.starts_with("HTTP/1.1 503 ") && head.contains("Connection: close"), "{head}");
 }
 
-/// Who does not ask for WebSocket, or for something else, goes on in HTTP: what follows is requests.
+/// Who does not ask for WebSocket, or for something else, goes on in HTTP: what follows is
+/// requests.
 #[test]
 fn case_120_an_upgrade_that_is_not_taken_up_changes_nothing() {
     let plain = [

@@ -9,8 +9,10 @@ use crate::{
     world::{BINARY, FINAL, MORE, PING, TEXT, frame, text},
 };
 
+type Shape = (&'static str, usize, fn(usize) -> Vec<u8>);
+
 /// Ways to send so many bytes, and the size of the pieces in which they come.
-const SHAPES: [(&str, usize, fn(usize) -> Vec<u8>); 6] = [
+const SHAPES: [Shape; 6] = [
     ("one message, byte by byte", 1, |size| frame(FINAL | BINARY, &vec![7; size])),
     ("one text, byte by byte", 1, |size| text(&"€".repeat(size / 3))),
     ("fragments of a byte", 1, |size| {

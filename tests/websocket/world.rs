@@ -15,7 +15,8 @@ use crate::{
 /// What a client with the key of RFC 6455 asks.
 pub fn request(path: &str) -> String {
     format!(
-        "GET {path} HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\nConnection: keep-alive, Upgrade\r\n\
+        "GET {path} HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\n\
+         Connection: keep-alive, Upgrade\r\n\
          Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n"
     )
 }
