@@ -33,6 +33,9 @@ pub struct WebSocket {
     /// How often everybody is asked whether they are there. Who says nothing until the next time is
     /// gone. Default 25 s.
     pub ping_every: Duration,
+    /// How long a message may take from its first fragment to its last, whatever comes meanwhile;
+    /// looked at as often as pings are sent. Then it is ended with 1008. Default 60 s.
+    pub message_time: Duration,
     /// Whose pages may talk here, beside those of the host itself: `https://example.org`.
     pub origins: Vec<String>,
     /// With its limits.
@@ -88,6 +91,8 @@ pub struct Socket {
     buffer: Option<Buffer>,
     /// Who is in the room; nobody else's word is heard by others.
     person: Option<Person>,
+    /// When that began to come.
+    begun: Option<Duration>,
     /// Something came since the last ping.
     is_heard: bool,
 }
@@ -102,6 +107,7 @@ impl Default for WebSocket {
             chat_limits: Limits { message_max: 4 << 10, fragments_max: 16 },
             unfinished_max: 256 << 20,
             ping_every: Duration::from_secs(25),
+            message_time: Duration::from_secs(60),
             origins: Vec::new(),
             room: Room::default(),
             page: Page::default(),
@@ -265,7 +271,8 @@ impl WebSocket {
         self.http.leave(peer, conn);
         peer.wake_in(self.ping_every);
         let person = (place == Place::Chat).then(|| self.room.enter(peer));
-        Box::new(Socket { messages: Messages::default(), buffer: None, person, is_heard: true })
+        let messages = Messages::default();
+        Box::new(Socket { messages, buffer: None, begun: None, person, is_heard: true })
     }
 }
 
@@ -307,6 +314,9 @@ impl WebSocket {
 
     /// Others get the buffer, if there is nothing in it.
     fn keep(&mut self, peer: &mut Peer, socket: &mut Socket, buffer: Buffer) {
+        if socket.messages.is_within() {
+            socket.begun.get_or_insert(peer.now());
+        }
         match buffer.held() {
             0 => self.buffer = buffer,
             held if self.unfinished + held > self.unfinished_max => {
@@ -322,20 +332,24 @@ impl WebSocket {
 
     fn react(&mut self, peer: &mut Peer, socket: &mut Socket, event: Event) {
         match event {
-            Event::Message { is_text, bytes } => match &mut socket.person {
-                None => {
-                    let opcode = if is_text { Opcode::Text } else { Opcode::Binary };
-                    peer.send(Announcement::new(opcode, bytes.len()).bytes());
-                    peer.send(bytes);
-                }
-                Some(person) => {
-                    let text = std::str::from_utf8(bytes).ok().filter(|_| is_text);
-                    self.room.hear(peer, person, text.unwrap_or_default());
-                }
-            },
+            Event::Message { is_text, bytes } => {
+                socket.begun = None;
+                self.message(peer, socket, is_text, bytes);
+            }
             Event::Close(code) => self.hang_up(peer, socket, code, ""),
             Event::Ping(_) | Event::Pong(_) => {}
         }
+    }
+
+    fn message(&mut self, peer: &mut Peer, socket: &mut Socket, is_text: bool, bytes: &[u8]) {
+        let Some(person) = &mut socket.person else {
+            let opcode = if is_text { Opcode::Text } else { Opcode::Binary };
+            peer.send(Announcement::new(opcode, bytes.len()).bytes());
+            peer.send(bytes);
+            return;
+        };
+        let text = std::str::from_utf8(bytes).ok().filter(|_| is_text);
+        self.room.hear(peer, person, text.unwrap_or_default());
     }
 
     /// Say why, and end.
@@ -355,6 +369,9 @@ impl WebSocket {
     fn ask(&mut self, peer: &mut Peer, socket: &mut Socket) {
         if !mem::take(&mut socket.is_heard) && peer.unsent() == 0 {
             return peer.abort();
+        }
+        if socket.begun.is_some_and(|begun| peer.now() - begun >= self.message_time) {
+            return self.hang_up(peer, socket, Some(close::POLICY), "a message took too long");
         }
         self.out.clear();
         frame::put(&mut self.out, Opcode::Ping, b"");

@@ -109,7 +109,25 @@ fn a_handshake_that_takes_too_long() {
     assert!(reactor.net().receive(client).starts_with(b"HTTP/1.1 408 "));
 }
 
-/// A frame that comes slowly has no deadline; who sends it is heard.
+/// Bytes do not move its deadline, nor do pings; a message that ends in time may be followed by
+/// another that begins with the same bytes.
+#[test]
+fn a_message_that_takes_too_long() {
+    let mut reactor = world(server());
+    let (slow, steady) = (enter(&mut reactor, "/echo"), enter(&mut reactor, "/echo"));
+    let end = [frame(FINAL | MORE, b""), frame(TEXT, b"")].concat();
+    reactor.net().send(slow, &frame(TEXT, b""));
+    reactor.net().send(steady, &frame(TEXT, b""));
+    for _ in 0..8 {
+        run_for(&mut reactor, 10 * SECOND);
+        reactor.net().send(slow, &[frame(MORE, b"x"), frame(FINAL | PONG, b"")].concat());
+        reactor.net().send(steady, &end);
+    }
+    let heard = listen(&mut reactor, slow);
+    assert_eq!(heard.last(), Some(&Heard::close(1008, "a message took too long")));
+    assert!(reactor.net().sees_end(slow) && !reactor.net().sees_end(steady));
+}
+
 #[test]
 fn a_stop_is_told() {
     let mut reactor = world_with(server(), Config { grace: SECOND, ..config() });
