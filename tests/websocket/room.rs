@@ -108,6 +108,20 @@ fn case_126_who_does_not_read_is_cut_off() {
     assert_eq!(heard.iter().filter(|line| *line == "left guest-1").count(), 1);
 }
 
+/// The connection may outlive it: by then the name may be another's.
+#[test]
+fn who_has_said_goodbye_leaves_once() {
+    let mut reactor = world(server());
+    let (old, new) = (enter(&mut reactor, "/chat"), enter(&mut reactor, "/chat"));
+    reactor.net().send(old, &frame(FINAL | 8, b""));
+    assert_eq!(hears(&mut reactor, new), ["left guest-1"]);
+    say(&mut reactor, new, "name guest-1");
+    reactor.net().finish_client(old);
+    assert_eq!(hears(&mut reactor, new), ["you guest-1", "renamed guest-2\nguest-1"]);
+    say(&mut reactor, new, "say still here");
+    assert_eq!(hears(&mut reactor, new), ["said guest-1\nstill here"]);
+}
+
 #[test]
 fn a_message_to_many_is_there_once() {
     let mut server = server();
