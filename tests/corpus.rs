@@ -60,3 +60,8 @@ fn redis_requests() {
 fn tls_server() {
     replay("tls_server", oracles::tls::server);
 }
+
+#[test]
+fn websocket() {
+    replay("websocket", oracles::websocket::messages);
+}

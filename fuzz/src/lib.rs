@@ -9,6 +9,7 @@ pub mod proxy_header;
 pub mod redis;
 #[cfg(feature = "tls")]
 pub mod tls;
+pub mod websocket;
 
 /// Bytes read as decisions. When they run out every decision is zero.
 #[derive(Debug)]

@@ -13,11 +13,7 @@ use std::{
 
 use socket2::{Domain, SockRef, Socket, Type};
 
-/// The program: that of this build, or another one, which was named when this was compiled.
-pub(crate) const BINARY: &str = match option_env!("CHARKH_BINARY") {
-    Some(named) => named,
-    None => env!("CARGO_BIN_EXE_charkh"),
-};
+pub(crate) const BINARY: &str = env!("CARGO_BIN_EXE_charkh");
 
 /// A test that waits this long has failed. Nothing waits for it to pass.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);

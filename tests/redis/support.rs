@@ -182,6 +182,6 @@ pub fn is_installed(program: &str) -> bool {
 
 /// Where `.ci/run` puts what it installs.
 pub fn tools() -> PathBuf {
-    let target = env::var_os("CARGO_TARGET_DIR").map(PathBuf::from);
-    target.unwrap_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("target"))
+    let folder = env::var_os("CHARKH_TOOLS").map(PathBuf::from);
+    folder.unwrap_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("target"))
 }
