@@ -1,6 +1,6 @@
 //! Files of one folder, and nothing beside it.
 use std::{
-    fs::{self, File},
+    fs::File,
     io::{self, Seek, SeekFrom},
     path::{Path, PathBuf},
     time::{Duration, UNIX_EPOCH},
@@ -8,7 +8,7 @@ use std::{
 
 use charkh::{
     Peer,
-    http::{Conn, Request, Server, Status, http_date},
+    http::{Conn, Framing, Request, Server, Status, http_date},
 };
 
 use super::{
@@ -19,6 +19,9 @@ use super::{
 /// A folder.
 #[derive(Debug)]
 pub struct Files {
+    #[cfg(target_os = "linux")]
+    folder: File,
+    #[cfg(not(target_os = "linux"))]
     root: PathBuf,
 }
 
@@ -71,41 +74,89 @@ impl Files {
     /// It is not there, or is no folder.
     pub fn new(root: impl AsRef<Path>) -> io::Result<Self> {
         let root = root.as_ref().canonicalize()?;
-        match root.is_dir() {
-            true => Ok(Self { root }),
-            false => Err(io::Error::new(io::ErrorKind::NotADirectory, "not a folder")),
+        if !root.is_dir() {
+            return Err(io::Error::new(io::ErrorKind::NotADirectory, "it is no folder"));
         }
+        Ok(Self {
+            #[cfg(target_os = "linux")]
+            folder: File::open(&root)?,
+            #[cfg(not(target_os = "linux"))]
+            root,
+        })
     }
 
     /// What a GET or HEAD is answered with.
     pub(super) fn reply(&self, request: &Request) -> Reply {
-        self.find(request).unwrap_or(NOT_FOUND)
+        if request.framing != Framing::None {
+            // It would hold a file open for as long as its body takes.
+            return Reply::Text(Status::BAD_REQUEST, "A file is asked for without a body.\n");
+        }
+        match self.find(request) {
+            Ok(reply) => reply,
+            // Who may not see it, or what it is instead, is nobody's business.
+            Err(e) if is_absence(&e) => NOT_FOUND,
+            Err(_) => Reply::Text(Status::SERVICE_UNAVAILABLE, "It cannot be read now.\n"),
+        }
     }
 
-    /// `None`: nothing that may be seen. Why is nobody's business.
-    fn find(&self, request: &Request) -> Option<Reply> {
-        let path = self.root.join(relative(request.path)?);
-        // Where links lead to, too.
-        let mut path = path.canonicalize().ok().filter(|path| path.starts_with(&self.root))?;
+    fn find(&self, request: &Request) -> io::Result<Reply> {
+        let path = relative(request.path).ok_or(io::ErrorKind::NotFound)?;
+        let mut name = path.clone();
+        let mut file = self.open(&path)?;
         let ends_as_folder = request.path.ends_with('/');
-        if path.is_dir() {
+        if file.metadata()?.is_dir() {
             if !ends_as_folder {
                 let query = request.query.map(|query| format!("?{query}")).unwrap_or_default();
-                return Some(Reply::Moved(format!("{}/{query}", request.path)));
+                return Ok(Reply::Moved(format!("{}/{query}", request.path)));
             }
-            path = path.join("index.html").canonicalize().ok()?;
-            if !path.starts_with(&self.root) {
-                return None;
-            }
+            name = path.join("index.html");
+            file = self.open(&name)?;
         } else if ends_as_folder {
-            return None;
+            return Err(io::ErrorKind::NotFound.into());
         }
-        // Nothing but files is opened: to open a pipe would wait for its other end.
-        if !fs::metadata(&path).ok()?.is_file() {
-            return None;
+        match file.metadata()?.is_file() {
+            true => Ok(Reply::File(Box::new(FileReply::new(request, &name, file)?))),
+            false => Err(io::ErrorKind::NotFound.into()),
         }
-        FileReply::new(request, &path).ok().map(|reply| Reply::File(Box::new(reply)))
     }
+
+    /// Nothing outside, wherever links lead, and whatever is put there meanwhile: the kernel looks.
+    /// A pipe does not wait for its other end.
+    #[cfg(target_os = "linux")]
+    fn open(&self, path: &Path) -> io::Result<File> {
+        use rustix::fs::{Mode, OFlags, ResolveFlags, openat2};
+        let path = if path.as_os_str().is_empty() { Path::new(".") } else { path };
+        let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
+        let within = ResolveFlags::BENEATH | ResolveFlags::NO_MAGICLINKS;
+        Ok(openat2(&self.folder, path, flags, Mode::empty(), within)?.into())
+    }
+
+    /// Nothing outside, as far as can be told before it is opened.
+    #[cfg(not(target_os = "linux"))]
+    fn open(&self, path: &Path) -> io::Result<File> {
+        let path = self.root.join(path).canonicalize()?;
+        match path.starts_with(&self.root) && (path.is_file() || path.is_dir()) {
+            true => File::open(path),
+            false => Err(io::ErrorKind::NotFound.into()),
+        }
+    }
+}
+
+/// It is not there, or may not be seen.
+fn is_absence(e: &io::Error) -> bool {
+    matches!(
+        e.kind(),
+        io::ErrorKind::NotFound
+            | io::ErrorKind::NotADirectory
+            | io::ErrorKind::PermissionDenied
+            | io::ErrorKind::CrossesDevices // what leads outside
+            | io::ErrorKind::InvalidFilename
+    ) || is_loop(e)
+}
+
+/// Links that lead to each other. Std has no stable name for it.
+fn is_loop(e: &io::Error) -> bool {
+    cfg!(target_os = "linux") && e.raw_os_error() == Some(40)
 }
 
 /// A path below the root, if all of it is names: nothing that leads elsewhere, and nothing hidden.
@@ -140,8 +191,7 @@ fn unescape(path: &str) -> Option<String> {
 }
 
 impl FileReply {
-    fn new(request: &Request, path: &Path) -> io::Result<Self> {
-        let mut file = File::open(path)?;
+    fn new(request: &Request, path: &Path, mut file: File) -> io::Result<Self> {
         let metadata = file.metadata()?;
         let age = metadata.modified()?.duration_since(UNIX_EPOCH).unwrap_or_default();
         let len = metadata.len();
@@ -194,7 +244,7 @@ impl FileReply {
         &mut self,
         http: &mut Server,
         peer: &Peer,
-        conn: &Conn,
+        conn: &mut Conn,
     ) -> Option<Box<Source>> {
         let Self { status, ref tag, ref modified, len, from, size, .. } = *self;
         let response = http.answer(peer, conn, status);

@@ -21,7 +21,7 @@ mod range;
 mod routes;
 mod server;
 
-use std::{env, io, time::Duration};
+use std::{env, process::ExitCode, time::Duration};
 
 use charkh::{Config, Reactor};
 
@@ -36,11 +36,33 @@ pub fn config() -> Config {
     Config { idle: Some(IDLE), first_byte: Some(IDLE), ..Config::default() }
 }
 
-fn main() -> io::Result<()> {
-    let mut args = env::args().skip(1);
-    let addr = args.next().unwrap_or_else(|| "localhost:8080".into());
-    let files = args.next().map(Files::new).transpose()?;
-    let mut reactor = Reactor::with_config(Http::new(files), config())?;
-    reactor.listen_all(addr)?;
-    reactor.run().map(drop)
+const USAGE: &str = "usage: http [ADDRESS [FOLDER]]";
+
+fn main() -> ExitCode {
+    match run() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(why) => {
+            eprintln!("http: {why}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run() -> Result<(), String> {
+    let args: Vec<String> = env::args().skip(1).collect();
+    let (addr, folder) = match &args[..] {
+        [option, ..] if option.starts_with('-') => return Err(USAGE.into()),
+        [] => ("localhost:8080", None),
+        [addr] => (&addr[..], None),
+        [addr, folder] => (&addr[..], Some(folder)),
+        _ => return Err(USAGE.into()),
+    };
+    let files = folder.map(Files::new).transpose();
+    let files = files.map_err(|e| format!("{}: {e}", folder.map_or("", |folder| folder)))?;
+    let mut reactor =
+        Reactor::with_config(Http::new(files), config()).map_err(|e| e.to_string())?;
+    let listening = reactor.listen_all(addr).map_err(|e| format!("{addr}: {e}"))?;
+    listening.iter().for_each(|listening| println!("listening on {}", listening.addr));
+    reactor.run().map_err(|e| e.to_string())?;
+    Ok(())
 }

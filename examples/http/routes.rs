@@ -122,7 +122,7 @@ impl Reply {
         &mut self,
         http: &mut Server,
         peer: &Peer,
-        conn: &Conn,
+        conn: &mut Conn,
     ) -> Option<Box<Source>> {
         let text = |response: Response, text: &str| {
             response.header("Content-Type", b"text/plain; charset=utf-8").body(text.as_bytes());

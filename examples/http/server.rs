@@ -103,20 +103,15 @@ impl Protocol for Http {
 }
 
 impl Http {
-    /// A head has come. A client that waits to be asked for the body is asked, or refused at once:
-    /// whether the body still comes then nobody knows, so it was the last request.
+    /// A head has come. A client that waits to be asked for a body that nobody wants is refused at
+    /// once: whether it still comes then nobody knows, so it was the last request.
     fn decide(&mut self, peer: &mut Peer, session: &mut Session, request: &Request) {
         session.reply = routes::reply(request, self.files.as_ref());
-        if !request.expects_continue || request.framing == Framing::None {
-            return;
-        }
-        match session.reply {
-            Reply::Text(..) | Reply::Methods(..) => {
-                session.conn.set_last();
-                self.answer(peer, session);
-                self.http.close(peer, &mut session.conn);
-            }
-            _ => self.http.ask_for_body(peer),
+        let waits = request.expects_continue && request.framing != Framing::None;
+        if waits && matches!(session.reply, Reply::Text(..) | Reply::Methods(..)) {
+            session.conn.set_last();
+            self.answer(peer, session);
+            self.http.close(peer, &mut session.conn);
         }
     }
 
@@ -147,7 +142,7 @@ impl Http {
     /// All of a request has come.
     fn answer(&mut self, peer: &mut Peer, session: &mut Session) {
         let mut reply = mem::take(&mut session.reply);
-        session.source = reply.write(&mut self.http, peer, &session.conn);
+        session.source = reply.write(&mut self.http, peer, &mut session.conn);
         if let Reply::Echo(body) = reply {
             self.forget(body);
         }

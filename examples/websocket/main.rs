@@ -19,7 +19,7 @@ mod page;
 mod room;
 mod server;
 
-use std::{env, io, time::Duration};
+use std::{env, process::ExitCode, time::Duration};
 
 use charkh::{Config, Reactor};
 
@@ -36,12 +36,29 @@ pub fn config() -> Config {
     Config { idle: Some(IDLE), first_byte: Some(IDLE), output_max, ..Config::default() }
 }
 
-fn main() -> io::Result<()> {
+const USAGE: &str = "usage: websocket [ADDRESS [ORIGIN...]]";
+
+fn main() -> ExitCode {
+    match run() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(why) => {
+            eprintln!("websocket: {why}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run() -> Result<(), String> {
     let mut args = env::args().skip(1);
     let addr = args.next().unwrap_or_else(|| "localhost:8081".into());
     let mut server = WebSocket::default();
     server.origins = args.collect();
-    let mut reactor = Reactor::with_config(server, config())?;
-    reactor.listen_all(addr)?;
-    reactor.run().map(drop)
+    if addr.starts_with('-') {
+        return Err(USAGE.into());
+    }
+    let mut reactor = Reactor::with_config(server, config()).map_err(|e| e.to_string())?;
+    let listening = reactor.listen_all(&addr[..]).map_err(|e| format!("{addr}: {e}"))?;
+    listening.iter().for_each(|listening| println!("listening on {}", listening.addr));
+    reactor.run().map_err(|e| e.to_string())?;
+    Ok(())
 }

@@ -61,13 +61,6 @@ impl Responses {
     pub fn begin<'o>(&self, out: &'o mut Vec<u8>, status: Status, terms: Terms) -> Response<'o> {
         put_status(out, status);
         out.extend_from_slice(&self.common);
-        let connection: &[u8] = match terms {
-            _ if status == Status::SWITCHING_PROTOCOLS => b"",
-            Terms { keep_alive: false, .. } => b"Connection: close\r\n",
-            Terms { version: Version::Http10, .. } => b"Connection: keep-alive\r\n",
-            _ => b"",
-        };
-        out.extend_from_slice(connection);
         Response { out, status, terms }
     }
 
@@ -109,6 +102,7 @@ impl Response<'_> {
     #[inline]
     pub fn body(self, bytes: &[u8]) {
         let Self { out, status, terms } = self;
+        put_connection(out, status, terms);
         put_length(out, status, bytes.len() as u64);
         out.extend_from_slice(b"\r\n");
         if !terms.is_head && !status.is_bodiless() {
@@ -121,6 +115,7 @@ impl Response<'_> {
     #[must_use]
     pub fn length(self, length: u64) -> bool {
         let Self { out, status, terms } = self;
+        put_connection(out, status, terms);
         put_length(out, status, length);
         out.extend_from_slice(b"\r\n");
         !terms.is_head && !status.is_bodiless()
@@ -139,6 +134,9 @@ impl Response<'_> {
             (Version::Http10, _) if terms.is_head => Encoding::None,
             (Version::Http10, _) => Encoding::UntilClosed,
         };
+        // Where the connection is the end, none follows on it.
+        let keep_alive = terms.keep_alive && encoding != Encoding::UntilClosed;
+        put_connection(out, status, Terms { keep_alive, ..terms });
         out.extend_from_slice(b"\r\n");
         encoding
     }
@@ -146,6 +144,7 @@ impl Response<'_> {
     /// No body, and no length: for 101, 204 and 304; others would never end.
     pub fn no_body(self) {
         debug_assert!(self.status.is_bodiless());
+        put_connection(self.out, self.status, self.terms);
         self.out.extend_from_slice(b"\r\n");
     }
 }
@@ -212,6 +211,16 @@ fn put_status(out: &mut Vec<u8>, status: Status) {
     out.push(b' ');
     out.extend_from_slice(status.reason().as_bytes());
     out.extend_from_slice(b"\r\n");
+}
+
+#[inline]
+fn put_connection(out: &mut Vec<u8>, status: Status, terms: Terms) {
+    out.extend_from_slice(match terms {
+        _ if status == Status::SWITCHING_PROTOCOLS => b"",
+        Terms { keep_alive: false, .. } => b"Connection: close\r\n",
+        Terms { version: Version::Http10, .. } => b"Connection: keep-alive\r\n",
+        _ => b"",
+    });
 }
 
 #[inline]

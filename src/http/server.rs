@@ -2,7 +2,7 @@
 //! errors that the client can read, and answers that are gathered for one write.
 use std::time::Duration;
 
-use super::{Error, Limits, Part, Requests, Response, Responses, Status, Terms};
+use super::{Error, Framing, Limits, Part, Requests, Response, Responses, Status, Terms};
 use crate::{ConnId, Input, Peer};
 
 /// What a server of HTTP keeps for all of its connections. Each has a [`Conn`] in its session.
@@ -36,6 +36,8 @@ pub struct Conn {
     terms: Terms,
     /// The head of a request was shown, and its end was not.
     is_within: bool,
+    /// The client waits to be asked for a body, and was neither asked nor answered.
+    waits_to_be_asked: bool,
     waits_for: WaitsFor,
     /// A head has begun, or ended, since the deadline was set.
     moved_on: bool,
@@ -55,6 +57,7 @@ impl Default for Conn {
             requests: Requests::default(),
             terms: Terms::LAST,
             is_within: false,
+            waits_to_be_asked: false,
             waits_for: WaitsFor::Nothing,
             moved_on: false,
         }
@@ -67,7 +70,8 @@ impl Conn {
         self.terms
     }
 
-    /// No other request may follow the one at hand, whatever its head has said.
+    /// No other request may follow the one at hand, whatever its head has said. To be called before
+    /// the [answer](Server::answer), which says so.
     pub fn set_last(&mut self) {
         self.terms.keep_alive = false;
     }
@@ -91,7 +95,9 @@ impl Server {
         }
     }
 
-    /// The next part of what `conn` has sent; `None` if it is not here, or not wanted: the last
+    /// The next part of what `conn` has sent; a client that waits to be asked for its body
+    /// ([`expects_continue`](super::Request::expects_continue)) is asked, unless it was
+    /// [answered](Server::answer) at its head. `None` if it is not here, or not wanted: the last
     /// answer ends the connection, or the client should read before it asks for more. What cannot
     /// be read is answered here.
     ///
@@ -110,6 +116,9 @@ impl Server {
         if peer.is_full() {
             return None;
         }
+        if std::mem::take(&mut conn.waits_to_be_asked) {
+            Responses::go_on(self.out(peer));
+        }
         match conn.requests.next(&self.limits, input) {
             Ok(Some(part)) => {
                 match &part {
@@ -118,6 +127,8 @@ impl Server {
                         // A server that stops says so to those who would ask on.
                         conn.terms.keep_alive &= !peer.hub().is_stopping();
                         (conn.is_within, conn.moved_on) = (true, true);
+                        conn.waits_to_be_asked =
+                            request.expects_continue && request.framing != Framing::None;
                     }
                     Part::End => (conn.is_within, conn.moved_on) = (false, true),
                     Part::Data(_) => {}
@@ -135,15 +146,11 @@ impl Server {
     /// Begin an answer to the request at hand. It leaves with the callback, at
     /// [`end_of_data`](Server::end_of_data) or [`flush`](Server::flush).
     #[inline]
-    pub fn answer(&mut self, peer: &Peer<'_>, conn: &Conn, status: Status) -> Response<'_> {
+    pub fn answer(&mut self, peer: &Peer<'_>, conn: &mut Conn, status: Status) -> Response<'_> {
+        conn.waits_to_be_asked = false;
         self.responses.set_time(peer.now(), self.unix_time);
         self.own(peer);
         self.responses.begin(&mut self.out, status, conn.terms)
-    }
-
-    /// Ask for a body, if the client [waits](super::Request::expects_continue) to be asked.
-    pub fn ask_for_body(&mut self, peer: &Peer<'_>) {
-        Responses::go_on(self.out(peer));
     }
 
     /// Answers to this peer that it has not been given yet, to append a body to.

@@ -275,3 +275,34 @@ fn a_file_that_becomes_shorter_is_no_good_end() {
     let got = answers(&String::from_utf8_lossy(&reactor.net().receive(other)), &[]);
     assert_eq!(got[0].body, "0123456789");
 }
+
+/// It would hold the file open for as long as the body takes.
+#[test]
+fn a_file_is_asked_for_without_a_body() {
+    let folder = Folder::new();
+    let answer = folder.hears("GET /digits.txt HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\n\r\nx");
+    assert_eq!(answer.status, 400);
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn what_leads_elsewhere_is_not_there_even_if_it_comes_between_two_looks() {
+    let folder = Folder::new();
+    let files = folder.files();
+    // Links within are followed, those outside are not, nor are those that lead to each other.
+    for (link, to, status) in [
+        ("within", "digits.txt", 200),
+        ("outside", "../secret.txt", 404),
+        ("absolute", "/etc/passwd", 404),
+        ("loop", "loop", 404),
+        ("process", "/proc/self/exe", 404),
+    ] {
+        std::os::unix::fs::symlink(to, folder.0.join(link)).unwrap();
+        assert_eq!(folder.get(&format!("/{link}")).status, status, "{link}");
+    }
+    // The folder itself is the one that was named at the start.
+    fs::rename(&folder.0, folder.0.with_extension("old")).unwrap();
+    fs::create_dir(&folder.0).unwrap();
+    let text = hears_of(serving(Some(files)), &[b"GET /digits.txt HTTP/1.1\r\nHost: a\r\n\r\n"]);
+    assert!(text.ends_with("0123456789"), "{text}");
+}

@@ -187,6 +187,10 @@ fn connections_are_kept_or_ended_as_was_asked() {
     assert_eq!(twice("GET / HTTP/1.0\r\nConnection: Keep-Alive"), (2, keep));
     // Of what has no length the end is the connection's.
     let heard = hears("GET /numbers/2 HTTP/1.0\r\nConnection: keep-alive\r\n\r\n");
+    assert!(
+        heard.contains("\r\nConnection: close\r\n") && !heard.contains("keep-alive"),
+        "{heard}"
+    );
     assert!(heard.ends_with("\r\n\r\n1\n2\n"), "{heard}");
 }
 
