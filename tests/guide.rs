@@ -43,7 +43,7 @@ fn whoever_follows_it_has_a_protocol_that_works() {
     fs::copy(here.join("Cargo.lock"), folder.join("Cargo.lock")).unwrap();
     let steps = steps(GUIDE);
     let is_test = |step: &&Step| **step == Step::Run("cargo test\n");
-    assert!(steps.iter().filter(is_test).count() > 3 && is_test(&steps.last().as_ref().unwrap()));
+    assert!(steps.iter().filter(is_test).count() > 3 && is_test(&steps.last().unwrap()));
     for step in steps {
         match step {
             Step::Write(name, text) => {
