@@ -334,6 +334,9 @@ impl Db {
         let value = &mut self.keys.at(index).value;
         let (size, len) = (value.size(), value.elements());
         let result = change(value);
+        if value.elements() < len {
+            value.shrink();
+        }
         self.memory = self.memory + value.size() - size;
         let has_changed = touch == Touch::Always || value.elements() != len;
         if value.is_gone() {

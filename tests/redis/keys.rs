@@ -153,3 +153,53 @@ fn clients_are_named_listed_and_ended() {
     third.say(b"CLIENT REPLY SKIP\r\nPING\r\nGET a\r\nQUIT\r\nPING\r\n");
     assert_eq!(third.rest(), "$1\r\n1\r\n+OK\r\n");
 }
+
+/// As in Redis: these look like changes, and change nothing.
+#[test]
+fn what_changes_nothing_does_not_stop_exec() {
+    let server = Server::new();
+    let (mut client, mut other) = (server.client(), server.client());
+    for (setup, act, goes_on) in [
+        ("SET k 1", "GETEX k PERSIST", true),
+        ("SET k 1 EX 100", "GETEX k PERSIST", false),
+        ("RPUSH k a", "LPOP k 0", true),
+        ("RPUSH k a b", "LPOP k 1", false),
+        ("SADD k a", "SPOP k 0", true),
+        ("SADD k a b", "SPOP k 1", false),
+        ("SADD k a", "SMOVE z k a", true),
+        ("SADD k b", "SMOVE z k a", false),
+    ] {
+        client.asks("FLUSHALL", "+OK\r\n");
+        client.asks("SADD z a", ":1\r\n");
+        assert!(!client.ask(setup).starts_with('-'));
+        client.asks("WATCH k", "+OK\r\n");
+        assert!(!other.ask(act).starts_with('-'));
+        client.say(b"MULTI\r\nPING\r\nEXEC\r\n");
+        client.hear("+OK\r\n+QUEUED\r\n");
+        let wanted = if goes_on { "*1\r\n+PONG\r\n" } else { "*-1\r\n" };
+        assert_eq!(client.answer(), wanted, "{setup}, {act}");
+    }
+}
+
+#[test]
+fn items_are_removed_from_either_end() {
+    let server = Server::new();
+    let mut client = server.client();
+    for (count, removed, left) in [
+        (1, 1, "b a c a"),
+        (2, 2, "b c a"),
+        (-1, 1, "a b a c"),
+        (-2, 2, "a b c"),
+        (0, 3, "b c"),
+        (9, 3, "b c"),
+        (i64::MIN, 3, "b c"),
+    ] {
+        client.ask("DEL k");
+        client.asks("RPUSH k a b a c a", ":5\r\n");
+        client.asks(&format!("LREM k {count} a"), &format!(":{removed}\r\n"));
+        let items: Vec<&str> = left.split(' ').collect();
+        let wanted: String = items.iter().map(|item| format!("$1\r\n{item}\r\n")).collect();
+        client.asks("LRANGE k 0 -1", &format!("*{}\r\n{wanted}", items.len()));
+    }
+    client.asks("LREM k 0 z", ":0\r\n");
+}

@@ -100,7 +100,7 @@ impl Message<'_> {
     fn written(&mut self, resp3: bool) -> Arc<[u8]> {
         let Self { channel, text, written } = self;
         let write = || {
-            let mut reply = Reply { bytes: Vec::new(), resp3 };
+            let mut reply = Reply { resp3, ..Reply::default() };
             reply.push(3);
             reply.bulk(b"message");
             reply.bulk(channel);
@@ -112,7 +112,7 @@ impl Message<'_> {
 
     /// Those who came by a pattern are told which.
     fn for_pattern(&self, pattern: &[u8], resp3: bool) -> Arc<[u8]> {
-        let mut reply = Reply { bytes: Vec::new(), resp3 };
+        let mut reply = Reply { resp3, ..Reply::default() };
         reply.push(4);
         reply.bulk(b"pmessage");
         reply.bulk(pattern);
@@ -135,12 +135,22 @@ pub fn publish(call: &mut Call) -> Result {
             Some(pattern) => message.for_pattern(&pattern, resp3),
         };
         heard += 1;
+        let max = call.state.settings.subscriber_max;
         if id == call.session.id {
-            call.state.channels.own.extend_from_slice(&payload);
+            let own = &mut call.state.channels.own;
+            let unsent = call.peer.unsent() + own.len();
+            if call.session.is_closing {
+            } else if unsent + payload.len() > if max > 0 { max } else { Reply::MAX } {
+                *own = Vec::new();
+                call.session.is_closing = true;
+                cut_off(id, client, unsent);
+            } else {
+                own.extend_from_slice(&payload);
+            }
             continue;
         }
         let Some(mut peer) = call.peer.to(conn) else { continue };
-        let (unsent, max) = (peer.unsent(), call.state.settings.subscriber_max);
+        let unsent = peer.unsent();
         if max > 0 && unsent + payload.len() > max {
             cut_off(id, client, unsent);
             peer.abort();

@@ -163,7 +163,9 @@ pub fn getex(call: &mut Call) -> Result {
         return Ok(());
     };
     out.bulk(value.as_string()?);
-    if let Some(Expiry::At(at)) = options.expiry {
+    if let Some(Expiry::At(at)) = options.expiry
+        && (at != NEVER || db.expires_at(key, now) != Some(NEVER))
+    {
         db.expire_at(key, at, now);
     }
     Ok(())
@@ -263,6 +265,9 @@ pub fn mget(call: &mut Call) -> Result {
     out.array(args.len() - 1);
     for key in args.from(1) {
         out.bulk_or_null(db.get(key, now).and_then(|value| value.as_string().ok()));
+        if out.is_over {
+            break;
+        }
     }
     Ok(())
 }
