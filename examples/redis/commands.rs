@@ -218,7 +218,9 @@ impl Call<'_, '_> {
         if !self.command.takes(self.args.len()) {
             return Err(self.wrong_number());
         }
-        if self.command.is(table::DENY_OOM) && self.is_out_of_memory() {
+        // What is queued takes memory, whatever it is.
+        let is_queued = self.session.transaction.is_some() && !self.command.is(table::NO_MULTI);
+        if (self.command.is(table::DENY_OOM) || is_queued) && self.is_out_of_memory() {
             return Err(Error::OOM);
         }
         if self.session.is_subscribed() && !self.out.resp3 && !self.command.is(table::PUBSUB) {

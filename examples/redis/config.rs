@@ -52,6 +52,11 @@ impl Settings {
                 self.maxmemory = memory(value).ok_or_else(|| failed(name, wrong))?;
             }
             other if other == LIMITS.as_bytes() => {
+                let words = value.split(|&byte| byte == b' ').filter(|word| !word.is_empty());
+                if !words.count().is_multiple_of(4) {
+                    let wrong = "Wrong number of arguments in buffer limit configuration.";
+                    return Err(failed(name, wrong));
+                }
                 let wrong = "Invalid client class specified in buffer limit configuration.";
                 self.set_limits(value).ok_or_else(|| failed(name, wrong))?;
             }
@@ -73,9 +78,6 @@ impl Settings {
     fn set_limits(&mut self, text: &[u8]) -> Option<()> {
         let words: Vec<&[u8]> =
             text.split(|&byte| byte == b' ').filter(|w| !w.is_empty()).collect();
-        if words.is_empty() || !words.len().is_multiple_of(4) {
-            return None;
-        }
         for class in words.chunks(4) {
             let (hard, _, _) = (memory(class[1])?, memory(class[2])?, memory(class[3])?);
             match &class[0].to_ascii_lowercase()[..] {

@@ -31,11 +31,13 @@ pub const ENTRY: usize = 80;
 pub struct Store {
     /// Those that were selected once, and all before them.
     dbs: Vec<Db>,
+    /// Bytes that connections keep: what waits for EXEC, what they watch and listen to.
+    pub held: usize,
 }
 
 impl Default for Store {
     fn default() -> Self {
-        Self { dbs: vec![Db::default()] }
+        Self { dbs: vec![Db::default()], held: 0 }
     }
 }
 
@@ -59,7 +61,7 @@ impl Store {
 
     /// Bytes of memory in use, about.
     pub fn memory(&self) -> usize {
-        self.dbs.iter().map(|db| db.memory).sum()
+        self.held + self.dbs.iter().map(|db| db.memory).sum::<usize>()
     }
 
     pub fn has_expiring(&self) -> bool {

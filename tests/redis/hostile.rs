@@ -307,3 +307,61 @@ fn small_hashes_are_counted_as_what_they_take() {
     client.asks("HSET k f v", ":1\r\n");
     assert!((400..700).contains(&used_memory(&mut client)));
 }
+
+/// What connections keep is counted with what keys keep, and given back in each way in which it can
+/// end.
+#[test]
+fn what_connections_keep_is_memory_too() {
+    let server = Server::new();
+    let mut watcher = server.client();
+    watcher.asks("CONFIG SET maxmemory 1mb", "+OK\r\n");
+    let oom = "-OOM command not allowed when used memory > 'maxmemory'.\r\n";
+    let long = "x".repeat(60_000);
+    for (before, fills, ends) in [
+        ("MULTI", format!("GET {long}"), "DISCARD"),
+        ("MULTI", format!("GET {long}"), "EXEC"),
+        ("MULTI", format!("GET {long}"), "RESET"),
+        ("HELLO 3", format!("SUBSCRIBE N{long}"), "UNSUBSCRIBE"),
+        ("HELLO 3", format!("PSUBSCRIBE N{long}"), "RESET"),
+        ("PING", format!("WATCH N{long}"), "UNWATCH"),
+        ("PING", format!("WATCH N{long}"), "QUIT"),
+    ] {
+        let mut client = server.client();
+        assert!(!client.ask(before).starts_with('-'));
+        let refused = (0..100).find(|n| client.ask(&fills.replace('N', &n.to_string())) == oom);
+        assert!(refused.is_some_and(|n| (5..20).contains(&n)), "{before} {refused:?}");
+        assert!(used_memory(&mut watcher) > 500_000, "{before}");
+        // No matter who has it.
+        if before == "MULTI" {
+            watcher.asks("SET k x", oom);
+        }
+        client.say(format!("{ends}\r\n").as_bytes());
+        client.line();
+        let end = std::time::Instant::now() + super::support::PATIENCE;
+        while used_memory(&mut watcher) > 0 {
+            assert!(std::time::Instant::now() < end, "{before} {ends} keeps its memory");
+        }
+    }
+}
+
+#[test]
+fn a_key_is_watched_once_however_often_that_is_said() {
+    let server = Server::new();
+    let mut client = server.client();
+    client.asks("WATCH k k k", "+OK\r\n");
+    let once = used_memory(&mut client);
+    client.asks("WATCH k k k", "+OK\r\n");
+    assert_eq!(used_memory(&mut client), once);
+    client.asks("UNWATCH", "+OK\r\n");
+    assert_eq!(used_memory(&mut client), 0);
+}
+
+#[test]
+fn names_of_clients_are_short() {
+    let server = Server::new();
+    let mut client = server.client();
+    let wrong = "-ERR Client names cannot be longer than 256 bytes.\r\n";
+    client.asks(&format!("CLIENT SETNAME {}", "n".repeat(257)), wrong);
+    client.asks(&format!("HELLO 2 SETNAME {}", "n".repeat(257)), wrong);
+    client.asks(&format!("CLIENT SETNAME {}", "n".repeat(256)), "+OK\r\n");
+}

@@ -203,3 +203,41 @@ fn items_are_removed_from_either_end() {
     }
     client.asks("LREM k 0 z", ":0\r\n");
 }
+
+#[test]
+fn what_is_out_of_range_is_told_in_the_words_of_redis() {
+    let server = Server::new();
+    let mut client = server.client();
+    client.asks("RPUSH l a", ":1\r\n");
+    let (index, int) = ("DB index is out of range", "value is not an integer or out of range");
+    let range = "value is out of range, value must between -2147483648 and 2147483647";
+    let wrong_type = "WRONGTYPE Operation against a key holding the wrong kind of value";
+    for command in ["SELECT", "MOVE l", "COPY l b DB"] {
+        client.asks(&format!("{command} 16"), &format!("-ERR {index}\r\n"));
+        client.asks(&format!("{command} -1"), &format!("-ERR {index}\r\n"));
+        client.asks(&format!("{command} x"), &format!("-ERR {int}\r\n"));
+        client.asks(&format!("{command} 99999999999"), &format!("-ERR {range}\r\n"));
+    }
+    client.asks("SWAPDB 0 99", &format!("-ERR {index}\r\n"));
+    client.asks("SWAPDB -1 0", &format!("-ERR {index}\r\n"));
+    client.asks("SWAPDB x 0", "-ERR invalid first DB index\r\n");
+    client.asks("SWAPDB 0 99999999999", "-ERR invalid second DB index\r\n");
+    client.asks("GETEX l EX 0", &format!("-{wrong_type}\r\n"));
+    client.asks("GETEX l EX x", &format!("-{wrong_type}\r\n"));
+    client.asks("GETEX l NOPE", "-ERR syntax error\r\n");
+    client.asks("GETEX none EX 0", "$-1\r\n");
+    client.asks("COMMAND GETKEYS OBJECT ENCODING x", "*1\r\n$1\r\nx\r\n");
+    client.asks("COMMAND GETKEYS OBJECT NOPE x", "-ERR Invalid command specified\r\n");
+    client.asks("CONFIG SET client-output-buffer-limit \"normal 0 0 0\"", "+OK\r\n");
+    let limits = client.ask("CONFIG GET client-output-buffer-limit");
+    assert!(limits.contains("pubsub 33554432 0 0"), "{limits}");
+    let limit =
+        "-ERR CONFIG SET failed (possibly related to argument 'client-output-buffer-limit')";
+    for (value, why) in [
+        ("normal 0 0", "Wrong number of arguments in buffer limit configuration."),
+        ("nope 0 0 0", "Invalid client class specified in buffer limit configuration."),
+    ] {
+        let line = format!("CONFIG SET client-output-buffer-limit \"{value}\"");
+        client.asks(&line, &format!("{limit} - {why}\r\n"));
+    }
+}

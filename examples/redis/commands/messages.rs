@@ -5,7 +5,7 @@ use charkh::Escaped;
 use log::warn;
 
 use super::super::{
-    clients::{Client, Topics},
+    clients::Client,
     glob,
     pubsub::Kind,
     reply::{Reply, Result},
@@ -26,20 +26,11 @@ pub fn psubscribe(call: &mut Call) -> Result {
 
 fn add(call: &mut Call, kind: Kind) -> Result {
     for topic in call.args.from(1) {
-        let topics = call.session.topics.get_or_insert_with(Box::default);
-        if of(topics, kind).insert(topic.into()) {
-            call.state.channels.add(kind, topic, call.session.id);
-        }
+        call.has_room(topic.len())?;
+        call.session.subscribe(call.state, kind, topic);
         tell(call, kind, true, Some(topic));
     }
     Ok(())
-}
-
-fn of(topics: &mut Topics, kind: Kind) -> &mut super::super::value::Set {
-    match kind {
-        Kind::Name => &mut topics.channels,
-        Kind::Pattern => &mut topics.patterns,
-    }
 }
 
 /// What it has subscribed to, or no more, and to how many it has.
@@ -66,27 +57,17 @@ pub fn punsubscribe(call: &mut Call) -> Result {
 
 fn remove(call: &mut Call, kind: Kind) -> Result {
     let topics: Vec<Text> = match (call.args.len(), &mut call.session.topics) {
-        (1, Some(topics)) => of(topics, kind).iter().cloned().collect(),
+        (1, Some(topics)) => topics.of(kind).iter().cloned().collect(),
         _ => call.args.from(1).map(Text::from).collect(),
     };
     for topic in &topics {
-        forget(call, kind, topic);
+        call.session.unsubscribe(call.state, kind, topic);
         tell(call, kind, false, Some(topic));
     }
     if topics.is_empty() {
         tell(call, kind, false, None);
     }
     Ok(())
-}
-
-fn forget(call: &mut Call, kind: Kind, topic: &[u8]) {
-    let Some(topics) = &mut call.session.topics else { return };
-    if of(topics, kind).swap_remove(topic) {
-        call.state.channels.remove(kind, topic, call.session.id);
-    }
-    if call.session.topics_len() == (0, 0) {
-        call.session.topics = None;
-    }
 }
 
 /// One message, written once for each of the two versions of the protocol.
