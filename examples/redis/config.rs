@@ -44,6 +44,10 @@ impl Settings {
         fixed.chain(own).collect()
     }
 
+    pub fn has(&self, name: &[u8]) -> bool {
+        self.all().iter().any(|(known, _)| known.as_bytes().eq_ignore_ascii_case(name))
+    }
+
     pub fn set(&mut self, name: &[u8], value: &[u8]) -> Result {
         let lower = name.to_ascii_lowercase();
         match &lower[..] {

@@ -241,10 +241,14 @@ pub fn arguments(mut args: impl Iterator<Item = String>) -> std::result::Result<
     while let Some(arg) = args.next() {
         match arg.strip_prefix("--") {
             Some("help") => return Ok(Asked::Help),
+            Some(name) if !settings.has(name.as_bytes()) => {
+                return Err(format!("{arg} is no option"));
+            }
             Some(name) => {
                 let value = args.next().ok_or_else(|| format!("{arg} needs a value"))?;
                 settings.set(name.as_bytes(), value.as_bytes()).map_err(|e| {
-                    format!("{arg} {value}: {}", String::from_utf8_lossy(e.bytes()))
+                    let text = String::from_utf8_lossy(e.bytes());
+                    format!("{arg} {value}: {}", text.rsplit(" - ").next().unwrap_or(&text))
                 })?;
             }
             None if arg == "-h" => return Ok(Asked::Help),
