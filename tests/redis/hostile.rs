@@ -1,7 +1,7 @@
 //! Those who mean harm, and those who are broken.
-use std::{io::Write, thread};
+use std::{io::Write, thread, time::Instant};
 
-use super::support::{Client, Server};
+use super::support::{Client, PATIENCE, Server};
 
 /// What is said, and all that is heard until the end of the connection.
 fn ends_with(server: &Server, says: &[u8], wanted: &str) {
@@ -337,9 +337,9 @@ fn what_connections_keep_is_memory_too() {
         }
         client.say(format!("{ends}\r\n").as_bytes());
         client.line();
-        let end = std::time::Instant::now() + super::support::PATIENCE;
+        let end = Instant::now() + PATIENCE;
         while used_memory(&mut watcher) > 0 {
-            assert!(std::time::Instant::now() < end, "{before} {ends} keeps its memory");
+            assert!(Instant::now() < end, "{before} {ends} keeps its memory");
         }
     }
 }
@@ -364,4 +364,23 @@ fn names_of_clients_are_short() {
     client.asks(&format!("CLIENT SETNAME {}", "n".repeat(257)), wrong);
     client.asks(&format!("HELLO 2 SETNAME {}", "n".repeat(257)), wrong);
     client.asks(&format!("CLIENT SETNAME {}", "n".repeat(256)), "+OK\r\n");
+}
+
+/// Of a million items only those are looked at that are asked for: all of them each time would take
+/// minutes.
+#[test]
+fn changes_at_the_ends_of_a_long_list_do_not_look_at_all_of_it() {
+    let server = Server::new();
+    let mut client = server.client();
+    let items = "$1\r\nx\r\n".repeat(1_000_000);
+    client.say(format!("*1000002\r\n$5\r\nRPUSH\r\n$1\r\nl\r\n{items}").as_bytes());
+    client.hear(":1000000\r\n");
+    let start = Instant::now();
+    for _ in 0..60 {
+        let round = "LTRIM l 0 -1\r\nLREM l 1 x\r\nLREM l -1 x\r\nLINSERT l BEFORE x x\r\n\
+                     LINSERT l BEFORE x x\r\n";
+        client.say(round.repeat(1000).as_bytes());
+        client.hear(&"+OK\r\n:1\r\n:1\r\n:999999\r\n:1000000\r\n".repeat(1000));
+        assert!(start.elapsed() < PATIENCE);
+    }
 }

@@ -116,22 +116,12 @@ pub fn publish(call: &mut Call) -> Result {
             Some(pattern) => message.for_pattern(&pattern, resp3),
         };
         heard += 1;
-        let max = call.state.settings.subscriber_max;
         if id == call.session.id {
-            let own = &mut call.state.channels.own;
-            let unsent = call.peer.unsent() + own.len();
-            if call.session.is_closing {
-            } else if unsent + payload.len() > if max > 0 { max } else { Reply::MAX } {
-                *own = Vec::new();
-                call.session.is_closing = true;
-                cut_off(id, client, unsent);
-            } else {
-                own.extend_from_slice(&payload);
-            }
+            say_to_oneself(call, &payload);
             continue;
         }
         let Some(mut peer) = call.peer.to(conn) else { continue };
-        let unsent = peer.unsent();
+        let (unsent, max) = (peer.unsent(), call.state.settings.subscriber_max);
         if max > 0 && unsent + payload.len() > max {
             cut_off(id, client, unsent);
             peer.abort();
@@ -141,6 +131,28 @@ pub fn publish(call: &mut Call) -> Result {
     }
     call.out.int(heard);
     Ok(())
+}
+
+/// It is sent behind the answer, and has the limit that other subscribers have.
+fn say_to_oneself(call: &mut Call, payload: &[u8]) {
+    let (own, id) = (&mut call.state.channels.own, call.session.id);
+    let max = match call.state.settings.subscriber_max {
+        0 => Reply::MAX,
+        max => max,
+    };
+    let unsent = call.peer.unsent() + own.len();
+    if call.session.is_closing {
+        return;
+    }
+    if unsent + payload.len() <= max {
+        own.extend_from_slice(payload);
+        return;
+    }
+    *own = Vec::new();
+    call.session.is_closing = true;
+    if let Some(client) = call.state.clients.all.get(&id) {
+        cut_off(id, client, unsent);
+    }
 }
 
 /// A subscriber that does not read; each is named once, for it is gone then.
