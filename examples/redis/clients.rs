@@ -1,9 +1,10 @@
 //! Who is connected: what a connection remembers, and what others may know of it.
 use charkh::{Addr, ConnId};
-use indexmap::{IndexMap, IndexSet};
+use indexmap::{IndexMap, IndexSet, map::Entry};
 
 use super::{
-    commands::Transaction,
+    commands::{State, Transaction},
+    pubsub::Kind,
     request::Parser,
     store::Store,
     text::Text,
@@ -23,17 +24,11 @@ pub struct Session {
     pub partial: Option<Box<Parser>>,
     /// Between MULTI and EXEC.
     pub transaction: Option<Box<Transaction>>,
-    pub watched: Vec<Watch>,
+    /// Keys that must not have changed when EXEC comes, by their database and name: how often each
+    /// had when it was first watched.
+    pub watched: IndexMap<(usize, Text), u64, Hasher>,
     /// Channels and patterns; none for nearly everybody.
     pub topics: Option<Box<Topics>>,
-}
-
-/// A key that must not have changed when EXEC comes.
-#[derive(Debug)]
-pub struct Watch {
-    pub db: usize,
-    pub key: Text,
-    pub changes: u64,
 }
 
 #[derive(Default, Debug)]
@@ -62,7 +57,7 @@ impl Session {
             db: 0,
             partial: None,
             transaction: None,
-            watched: Vec::new(),
+            watched: IndexMap::default(),
             topics: None,
         }
     }
@@ -86,13 +81,82 @@ impl Session {
         topics.map_or((0, 0), |topics| (topics.channels.len(), topics.patterns.len()))
     }
 
+    /// Twice is as good as once.
+    pub fn watch(&mut self, store: &mut Store, key: &[u8], now: u64) {
+        let db = self.db();
+        if let Entry::Vacant(place) = self.watched.entry((db, key.into())) {
+            store.held += held(&place.key().1);
+            place.insert(store.db(db).watch(key, now));
+        }
+    }
+
     /// No key is watched any more; whether one has changed.
     pub fn unwatch(&mut self, store: &mut Store, now: u64) -> bool {
         let mut changed = false;
-        for watch in self.watched.drain(..) {
-            changed |= store.db(watch.db).unwatch(&watch.key, now) != watch.changes;
+        for ((db, key), changes) in std::mem::take(&mut self.watched) {
+            store.held -= held(&key);
+            changed |= store.db(db).unwatch(&key, now) != changes;
         }
         changed
+    }
+
+    /// What was to be run by EXEC; it is counted no more.
+    pub fn end_transaction(&mut self, store: &mut Store) -> Option<Box<Transaction>> {
+        let transaction = self.transaction.take()?;
+        store.held -= transaction.bytes();
+        Some(transaction)
+    }
+
+    /// Whether it was not subscribed to that before.
+    pub fn subscribe(&mut self, state: &mut State, kind: Kind, topic: &[u8]) -> bool {
+        let topics = self.topics.get_or_insert_with(Box::default);
+        let topic = Text::from(topic);
+        let size = held(&topic);
+        let is_new = topics.of(kind).insert(topic.clone());
+        if is_new {
+            state.store.held += size;
+            state.channels.add(kind, &topic, self.id);
+        }
+        is_new
+    }
+
+    pub fn unsubscribe(&mut self, state: &mut State, kind: Kind, topic: &[u8]) {
+        let Some(topics) = &mut self.topics else { return };
+        if let Some(topic) = topics.of(kind).swap_take(topic) {
+            state.store.held -= held(&topic);
+            state.channels.remove(kind, &topic, self.id);
+        }
+        if self.topics_len() == (0, 0) {
+            self.topics = None;
+        }
+    }
+
+    /// As it was when it began: nothing queued, watched or subscribed to.
+    pub fn forget_all(&mut self, state: &mut State, now: u64) {
+        self.end_transaction(&mut state.store);
+        self.unwatch(&mut state.store, now);
+        let Some(topics) = self.topics.take() else { return };
+        for (kind, all) in [(Kind::Name, topics.channels), (Kind::Pattern, topics.patterns)] {
+            for topic in all {
+                state.store.held -= held(&topic);
+                state.channels.remove(kind, &topic, self.id);
+            }
+        }
+    }
+}
+
+/// What a name costs that a connection keeps, about: it stands in two tables.
+pub fn held(name: &Text) -> usize {
+    const TWO_PLACES: usize = 256;
+    TWO_PLACES + 2 * name.size()
+}
+
+impl Topics {
+    pub fn of(&mut self, kind: Kind) -> &mut Set {
+        match kind {
+            Kind::Name => &mut self.channels,
+            Kind::Pattern => &mut self.patterns,
+        }
     }
 }
 

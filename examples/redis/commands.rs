@@ -2,6 +2,7 @@
 use std::collections::HashMap;
 
 use charkh::{Peer, Throttle};
+use log::warn;
 
 use super::{
     clients::{Clients, Mute, Session},
@@ -113,6 +114,8 @@ impl State {
     ) {
         self.stats.commands += 1;
         let before = out.bytes.len();
+        out.is_over = false;
+        out.max = before + self.settings.reply_max();
         let mute = session.mute;
         let Some(command) = self.command(&args[0]) else {
             out.error(&unknown(args));
@@ -129,6 +132,26 @@ impl State {
         // What it said to itself comes behind the answer, never within one.
         if !self.channels.own.is_empty() {
             out.bytes.append(&mut self.channels.own);
+            self.channels.own.shrink_to(Reply::KEEP_MAX);
+        }
+        if out.is_over {
+            out.bytes.truncate(before);
+            (out.is_over, out.max) = (false, usize::MAX);
+            out.error(&TOO_LONG);
+            session.is_closing = true;
+            self.complain_of_answer(command, peer);
+        }
+    }
+}
+
+const TOO_LONG: Error = Error::new("ERR the answer is longer than answers may be");
+
+impl State {
+    #[cold]
+    fn complain_of_answer(&mut self, command: &Command, peer: &Peer) {
+        if let Some(more) = self.complaints.allow(peer.now()) {
+            let (addr, name) = (peer.addr(), command.name);
+            warn!("{addr} is closed: the answer to {name} passes the limit (+{more})");
         }
     }
 }
@@ -195,7 +218,9 @@ impl Call<'_, '_> {
         if !self.command.takes(self.args.len()) {
             return Err(self.wrong_number());
         }
-        if self.command.is(table::DENY_OOM) && self.is_out_of_memory() {
+        // What is queued takes memory, whatever it is.
+        let is_queued = self.session.transaction.is_some() && !self.command.is(table::NO_MULTI);
+        if (self.command.is(table::DENY_OOM) || is_queued) && self.is_out_of_memory() {
             return Err(Error::OOM);
         }
         if self.session.is_subscribed() && !self.out.resp3 && !self.command.is(table::PUBSUB) {

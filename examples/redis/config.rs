@@ -1,5 +1,5 @@
 //! What CONFIG GET and CONFIG SET know, and the words behind the address at the start.
-use super::reply::{Error, Result};
+use super::reply::{Error, Reply, Result};
 
 /// Settings that change something here. All others that clients ask for are fixed.
 #[derive(Clone, Debug)]
@@ -10,11 +10,14 @@ pub struct Settings {
     /// Bytes that a subscriber may have unsent; 0: no limit. One that has more is cut off. Default
     /// 32 MiB.
     pub subscriber_max: usize,
+    /// Bytes of one answer, or of all that EXEC answers; 0: [`Reply::MAX`]. Who asks for more is
+    /// told so and closed. At least [`Reply::KEEP_MAX`]. Default 0.
+    pub answer_max: usize,
 }
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { maxmemory: 1 << 30, subscriber_max: 32 << 20 }
+        Self { maxmemory: 1 << 30, subscriber_max: 32 << 20, answer_max: 0 }
     }
 }
 
@@ -35,9 +38,14 @@ const LIMITS: &str = "client-output-buffer-limit";
 impl Settings {
     pub fn all(&self) -> Vec<(&'static str, String)> {
         let fixed = FIXED.iter().map(|(name, value)| (*name, value.to_string()));
-        let limits = format!("normal 0 0 0 slave 0 0 0 pubsub {} 0 0", self.subscriber_max);
+        let (normal, pubsub) = (self.answer_max, self.subscriber_max);
+        let limits = format!("normal {normal} 0 0 slave 0 0 0 pubsub {pubsub} 0 0");
         let own = [("maxmemory", self.maxmemory.to_string()), (LIMITS, limits)];
         fixed.chain(own).collect()
+    }
+
+    pub fn has(&self, name: &[u8]) -> bool {
+        self.all().iter().any(|(known, _)| known.as_bytes().eq_ignore_ascii_case(name))
     }
 
     pub fn set(&mut self, name: &[u8], value: &[u8]) -> Result {
@@ -48,8 +56,13 @@ impl Settings {
                 self.maxmemory = memory(value).ok_or_else(|| failed(name, wrong))?;
             }
             other if other == LIMITS.as_bytes() => {
+                let words = value.split(|&byte| byte == b' ').filter(|word| !word.is_empty());
+                if !words.count().is_multiple_of(4) {
+                    let wrong = "Wrong number of arguments in buffer limit configuration.";
+                    return Err(failed(name, wrong));
+                }
                 let wrong = "Invalid client class specified in buffer limit configuration.";
-                self.subscriber_max = limits(value).ok_or_else(|| failed(name, wrong))?;
+                self.set_limits(value).ok_or_else(|| failed(name, wrong))?;
             }
             other => match FIXED.iter().find(|(known, _)| known.as_bytes() == other) {
                 None => {
@@ -62,6 +75,29 @@ impl Settings {
             },
         }
         Ok(())
+    }
+
+    /// `CLASS HARD SOFT SECONDS`, once or more; only hard limits are kept. A class that is not
+    /// named keeps its own.
+    fn set_limits(&mut self, text: &[u8]) -> Option<()> {
+        let words: Vec<&[u8]> =
+            text.split(|&byte| byte == b' ').filter(|w| !w.is_empty()).collect();
+        for class in words.chunks(4) {
+            let (hard, _, _) = (memory(class[1])?, memory(class[2])?, memory(class[3])?);
+            match &class[0].to_ascii_lowercase()[..] {
+                b"pubsub" => self.subscriber_max = hard,
+                b"normal" => self.answer_max = hard,
+                b"slave" | b"replica" => {}
+                _ => return None,
+            }
+        }
+        Some(())
+    }
+
+    /// Bytes that one answer may have.
+    pub fn reply_max(&self) -> usize {
+        let max = if self.answer_max == 0 { Reply::MAX } else { self.answer_max };
+        max.clamp(Reply::KEEP_MAX, Reply::MAX)
     }
 }
 
@@ -86,22 +122,4 @@ fn memory(text: &[u8]) -> Option<usize> {
         _ => return None,
     };
     number.checked_mul(unit)
-}
-
-/// `CLASS HARD SOFT SECONDS`, once or more; here the hard limit of `pubsub` is what counts.
-fn limits(text: &[u8]) -> Option<usize> {
-    let words: Vec<&[u8]> = text.split(|&byte| byte == b' ').filter(|w| !w.is_empty()).collect();
-    if words.is_empty() || !words.len().is_multiple_of(4) {
-        return None;
-    }
-    let mut limit = None;
-    for class in words.chunks(4) {
-        let hard = memory(class[1])?;
-        match class[0] {
-            b"pubsub" => limit = Some(hard),
-            b"normal" | b"slave" | b"replica" => {}
-            _ => return None,
-        }
-    }
-    limit
 }

@@ -14,7 +14,8 @@
 //! Nothing is written to a disk.
 #![allow(missing_docs, unreachable_pub)] // what is `pub` is so for the files beside this one
 use std::{
-    io, mem,
+    mem,
+    process::ExitCode,
     time::{Duration, SystemTime},
 };
 
@@ -37,7 +38,6 @@ pub mod value;
 use clients::Session;
 use commands::State;
 use config::Settings;
-use pubsub::Kind;
 use reply::Reply;
 use request::{Parser, ProtocolError};
 
@@ -137,13 +137,8 @@ impl Protocol for Redis {
 
     fn closed(&mut self, hub: &mut Hub, _: ConnId, mut session: Session, reason: Reason) {
         let now = self.now(hub.now());
-        session.unwatch(&mut self.state.store, now);
+        session.forget_all(&mut self.state, now);
         let id = session.id;
-        if let Some(topics) = session.topics {
-            let channels = &mut self.state.channels;
-            topics.channels.iter().for_each(|topic| channels.remove(Kind::Name, topic, id));
-            topics.patterns.iter().for_each(|topic| channels.remove(Kind::Pattern, topic, id));
-        }
         self.state.clients.remove(id);
         debug!("client {id} is gone: {reason}");
     }
@@ -221,34 +216,82 @@ impl Redis {
     }
 }
 
-/// `[ADDRESS] [--NAME VALUE]...`, with the names that CONFIG SET knows.
-fn arguments() -> io::Result<(String, Settings)> {
-    let mut settings = Settings::default();
-    let mut addr = "localhost:7006".to_string();
-    let mut args = std::env::args().skip(1);
-    while let Some(arg) = args.next() {
-        match arg.strip_prefix("--") {
-            None => addr = arg,
-            Some(name) => {
-                let value = args.next().unwrap_or_default();
-                settings.set(name.as_bytes(), value.as_bytes()).map_err(|e| {
-                    io::Error::other(String::from_utf8_lossy(e.bytes()).into_owned())
-                })?;
-            }
-        }
-    }
-    Ok((addr, settings))
+const USAGE: &str = "\
+usage: redis [ADDRESS] [--NAME VALUE]...
+
+ADDRESS is localhost:7006 if none is given.
+Each NAME is one that CONFIG SET knows, such as
+  --maxmemory 100mb
+  --client-output-buffer-limit \"pubsub 32mb 0 0\"
+";
+
+/// What was asked for on the command line.
+#[derive(Debug)]
+pub enum Asked {
+    Serve(String, Settings),
+    Help,
 }
 
-fn main() -> Result {
-    simple_logger::SimpleLogger::new().with_level(log::LevelFilter::Info).init()?;
-    let (addr, settings) = arguments()?;
+/// What is said to someone who has mistyped.
+///
+/// # Errors
+/// One sentence.
+pub fn arguments(mut args: impl Iterator<Item = String>) -> std::result::Result<Asked, String> {
+    let (mut settings, mut addr) = (Settings::default(), None);
+    while let Some(arg) = args.next() {
+        match arg.strip_prefix("--") {
+            Some("help") => return Ok(Asked::Help),
+            Some(name) if !settings.has(name.as_bytes()) => {
+                return Err(format!("{arg} is no option"));
+            }
+            Some(name) => {
+                let value = args.next().ok_or_else(|| format!("{arg} needs a value"))?;
+                settings.set(name.as_bytes(), value.as_bytes()).map_err(|e| {
+                    let text = String::from_utf8_lossy(e.bytes());
+                    format!("{arg} {value}: {}", text.rsplit(" - ").next().unwrap_or(&text))
+                })?;
+            }
+            None if arg == "-h" => return Ok(Asked::Help),
+            None if arg.starts_with('-') => return Err(format!("{arg} is no option")),
+            None if addr.is_some() => return Err(format!("{arg} is one address too many")),
+            None => addr = Some(arg),
+        }
+    }
+    Ok(Asked::Serve(addr.unwrap_or_else(|| "localhost:7006".into()), settings))
+}
+
+/// # Errors
+/// One sentence. With [`arguments`] that is all that can be wrong before there are clients.
+pub fn run(addr: &str, settings: Settings) -> Result {
     let epoch = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH)?;
     let redis = Redis::new(settings, epoch, epoch.as_nanos() as u64);
     let mut reactor = Reactor::with_config(redis, limits())?;
-    for listening in reactor.listen_all(addr)? {
+    let all = reactor.listen_all(addr).map_err(|e| format!("cannot listen at {addr}: {e}"))?;
+    for listening in all {
         log::info!("listening on {}", listening.addr);
     }
     reactor.run()?;
     Ok(())
+}
+
+fn main() -> ExitCode {
+    let (addr, settings) = match arguments(std::env::args().skip(1)) {
+        Ok(Asked::Serve(addr, settings)) => (addr, settings),
+        Ok(Asked::Help) => {
+            print!("{USAGE}");
+            return ExitCode::SUCCESS;
+        }
+        Err(wrong) => {
+            eprintln!("redis: {wrong}; --help says what there is");
+            return ExitCode::from(2);
+        }
+    };
+    let logger = simple_logger::SimpleLogger::new().with_level(log::LevelFilter::Info).init();
+    match logger.map_err(Into::into).and_then(|()| run(&addr, settings)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(wrong) => {
+            eprintln!("redis: {wrong}");
+            ExitCode::FAILURE
+        }
+    }
 }

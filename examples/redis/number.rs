@@ -79,26 +79,62 @@ pub fn sum(a: &[u8], b: &[u8]) -> Option<String> {
     sum.is_finite().then(|| sum.to_string())
 }
 
-/// In units of the last exact place.
+/// In units of the last exact place; `None` if it is not a whole number of them, or too many.
 fn fixed(text: &[u8]) -> Option<i128> {
     let (negative, text) = match text {
         [b'-', rest @ ..] => (true, rest),
         [b'+', rest @ ..] => (false, rest),
         rest => (false, rest),
     };
-    let point = text.iter().position(|&byte| byte == b'.');
-    let whole = &text[..point.unwrap_or(text.len())];
-    let part = point.map_or(&[][..], |at| &text[at + 1..]);
-    if part.len() > PLACES || whole.len() > 20 || whole.len() + part.len() == 0 {
+    let end = text.iter().position(|byte| matches!(byte, b'e' | b'E')).unwrap_or(text.len());
+    let exponent: i64 = match text.get(end + 1..) {
+        Some(digits) => std::str::from_utf8(digits).ok()?.parse().ok()?,
+        None => 0,
+    };
+    let (mut number, mut digits, mut behind, mut has_point) = (0_i128, 0, 0_i64, false);
+    for &byte in &text[..end] {
+        match byte {
+            b'.' if !has_point => has_point = true,
+            b'0'..=b'9' => {
+                number = number.checked_mul(10)?.checked_add(i128::from(byte - b'0'))?;
+                digits += 1;
+                behind += i64::from(has_point);
+            }
+            _ => return None,
+        }
+    }
+    if digits == 0 {
         return None;
     }
-    let zeros = [b'0'; PLACES];
-    let mut number = 0_i128;
-    for &byte in whole.iter().chain(part).chain(&zeros[part.len()..]) {
-        if !byte.is_ascii_digit() {
-            return None;
-        }
-        number = number * 10 + i128::from(byte - b'0');
-    }
+    let zeros = exponent.checked_add(PLACES as i64)?.checked_sub(behind)?;
+    let unit = 10_i128.checked_pow(u32::try_from(zeros.unsigned_abs()).ok()?);
+    let number = match unit {
+        _ if number == 0 => 0,
+        Some(unit) if zeros >= 0 => number.checked_mul(unit)?,
+        Some(unit) if number % unit == 0 => number / unit,
+        _ => return None,
+    };
     Some(if negative { -number } else { number })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::sum;
+
+    #[test]
+    fn exponents_are_exact() {
+        for (a, b, wanted) in [
+            ("9007199254740993", "1e0", "9007199254740994"),
+            ("0.1", "2e-05", "0.10002"),
+            ("-9223372036854775808", "1e3", "-9223372036854774808"),
+            ("1.50E+2", "-150.0", "0"),
+            ("0e400", "0.1", "0.1"),
+            ("3.0e3", "200", "3200"),
+            ("1e-17", "0", "0.00000000000000001"),
+            ("1e300", "1", &1e300.to_string()),
+        ] {
+            assert_eq!(sum(a.as_bytes(), b.as_bytes()).as_deref(), Some(wanted), "{a} + {b}");
+        }
+        assert_eq!(sum(b"1e", b"1"), None);
+    }
 }

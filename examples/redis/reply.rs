@@ -33,43 +33,68 @@ impl Error {
 }
 
 /// Writes what one client is answered.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Reply {
     pub bytes: Vec<u8>,
     /// RESP3 has more types than RESP2; each says how it is written there.
     pub resp3: bool,
+    /// No more bytes than that are gathered.
+    pub max: usize,
+    /// What was to be written did not fit, and was left out: this is no answer any more.
+    pub is_over: bool,
+}
+
+impl Default for Reply {
+    fn default() -> Self {
+        Self { bytes: Vec::new(), resp3: false, max: Self::MAX, is_over: false }
+    }
 }
 
 impl Reply {
     /// One huge reply must not keep its memory for ever.
     pub const KEEP_MAX: usize = 256 << 10;
 
+    /// The longest string, with some room beside it. A few bytes can ask for any number of copies
+    /// of what is kept (MGET k k k..., SRANDMEMBER s -1000000, a transaction of GETs).
+    pub const MAX: usize = (512 << 20) + (1 << 20);
+
+    #[inline]
+    fn put(&mut self, bytes: &[u8]) {
+        if self.bytes.len() + bytes.len() > self.max {
+            self.is_over = true;
+        } else {
+            self.bytes.extend_from_slice(bytes);
+        }
+    }
+
     fn head(&mut self, sign: u8, number: i64) {
         if let 0..=9 = number {
-            return self.bytes.extend_from_slice(&[sign, b'0' + number as u8, b'\r', b'\n']);
+            return self.put(&[sign, b'0' + number as u8, b'\r', b'\n']);
         }
-        self.bytes.push(sign);
-        self.bytes.extend_from_slice(Digits::new(number).as_bytes());
-        self.bytes.extend_from_slice(b"\r\n");
+        self.put(&[sign]);
+        self.put(Digits::new(number).as_bytes());
+        self.put(b"\r\n");
     }
 
     pub fn ok(&mut self) {
-        self.bytes.extend_from_slice(b"+OK\r\n");
+        self.put(b"+OK\r\n");
     }
 
     /// A text of one line.
     pub fn status(&mut self, text: &str) {
-        self.bytes.push(b'+');
-        self.bytes.extend_from_slice(text.as_bytes());
-        self.bytes.extend_from_slice(b"\r\n");
+        self.put(b"+");
+        self.put(text.as_bytes());
+        self.put(b"\r\n");
     }
 
     /// Ends of lines in it are blanks.
     pub fn error(&mut self, error: &Error) {
-        self.bytes.push(b'-');
-        let one_line = |&byte: &u8| if matches!(byte, b'\r' | b'\n') { b' ' } else { byte };
-        self.bytes.extend(error.bytes().iter().map(one_line));
-        self.bytes.extend_from_slice(b"\r\n");
+        self.put(b"-");
+        for (n, line) in error.bytes().split(|byte| matches!(byte, b'\r' | b'\n')).enumerate() {
+            self.put(if n == 0 { b"" } else { b" " });
+            self.put(line);
+        }
+        self.put(b"\r\n");
     }
 
     pub fn int(&mut self, number: i64) {
@@ -82,13 +107,13 @@ impl Reply {
 
     /// As 1 or 0.
     pub fn flag(&mut self, flag: bool) {
-        self.bytes.extend_from_slice(if flag { b":1\r\n" } else { b":0\r\n" });
+        self.put(if flag { b":1\r\n" } else { b":0\r\n" });
     }
 
     pub fn bulk(&mut self, bytes: &[u8]) {
         self.head(b'$', bytes.len() as i64);
-        self.bytes.extend_from_slice(bytes);
-        self.bytes.extend_from_slice(b"\r\n");
+        self.put(bytes);
+        self.put(b"\r\n");
     }
 
     pub fn bulk_or_null(&mut self, bytes: Option<&[u8]>) {
@@ -108,17 +133,17 @@ impl Reply {
             return self.bulk(text.as_bytes());
         }
         self.head(b'=', text.len() as i64 + 4);
-        self.bytes.extend_from_slice(b"txt:");
-        self.bytes.extend_from_slice(text.as_bytes());
-        self.bytes.extend_from_slice(b"\r\n");
+        self.put(b"txt:");
+        self.put(text.as_bytes());
+        self.put(b"\r\n");
     }
 
     pub fn null(&mut self) {
-        self.bytes.extend_from_slice(if self.resp3 { b"_\r\n" } else { b"$-1\r\n" });
+        self.put(if self.resp3 { b"_\r\n" } else { b"$-1\r\n" });
     }
 
     pub fn null_array(&mut self) {
-        self.bytes.extend_from_slice(if self.resp3 { b"_\r\n" } else { b"*-1\r\n" });
+        self.put(if self.resp3 { b"_\r\n" } else { b"*-1\r\n" });
     }
 
     pub fn array(&mut self, len: usize) {

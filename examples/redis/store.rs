@@ -31,11 +31,13 @@ pub const ENTRY: usize = 80;
 pub struct Store {
     /// Those that were selected once, and all before them.
     dbs: Vec<Db>,
+    /// Bytes that connections keep: what waits for EXEC, what they watch and listen to.
+    pub held: usize,
 }
 
 impl Default for Store {
     fn default() -> Self {
-        Self { dbs: vec![Db::default()] }
+        Self { dbs: vec![Db::default()], held: 0 }
     }
 }
 
@@ -59,7 +61,7 @@ impl Store {
 
     /// Bytes of memory in use, about.
     pub fn memory(&self) -> usize {
-        self.dbs.iter().map(|db| db.memory).sum()
+        self.held + self.dbs.iter().map(|db| db.memory).sum::<usize>()
     }
 
     pub fn has_expiring(&self) -> bool {
@@ -334,6 +336,9 @@ impl Db {
         let value = &mut self.keys.at(index).value;
         let (size, len) = (value.size(), value.elements());
         let result = change(value);
+        if value.elements() < len {
+            value.shrink();
+        }
         self.memory = self.memory + value.size() - size;
         let has_changed = touch == Touch::Always || value.elements() != len;
         if value.is_gone() {

@@ -6,6 +6,8 @@ use std::{
     ops::Deref,
 };
 
+use super::value::allocated;
+
 /// Bytes that do not change; 24 bytes long.
 #[derive(Clone)]
 pub struct Text(Kept);
@@ -26,7 +28,7 @@ impl Text {
     pub fn size(&self) -> usize {
         match &self.0 {
             Kept::Here { .. } => 0,
-            Kept::Elsewhere(bytes) => bytes.len(),
+            Kept::Elsewhere(bytes) => allocated(bytes.len()),
         }
     }
 }

@@ -1,5 +1,5 @@
 //! What a key holds, and how much memory that is.
-use std::collections::VecDeque;
+use std::{collections::VecDeque, ops::Range};
 
 use indexmap::{IndexMap, IndexSet};
 
@@ -60,8 +60,26 @@ pub struct Counted<T> {
     bytes: usize,
 }
 
-/// What an element costs beside its bytes, about.
-const ELEMENT: usize = 32;
+/// Room for so many is too much for that few.
+fn is_wide(capacity: usize, len: usize) -> bool {
+    capacity > 16 && len < capacity / 4
+}
+
+/// What a map of indexmap takes that has room for so many: a row of elements with their hashes, and
+/// a table of places with a byte for each.
+fn table(capacity: usize, element: usize) -> usize {
+    if capacity == 0 {
+        return 0;
+    }
+    let places = (capacity * 8 / 7).next_power_of_two();
+    allocated(capacity * (size_of::<u64>() + element))
+        + allocated(places * (size_of::<usize>() + 1) + 16)
+}
+
+/// Memory has a head of its own, and comes in steps of 16 bytes: about what malloc does.
+pub fn allocated(bytes: usize) -> usize {
+    if bytes == 0 { 0 } else { (bytes + 8).next_multiple_of(16).max(32) }
+}
 
 impl Value {
     #[inline]
@@ -100,10 +118,32 @@ impl Value {
     pub fn size(&self) -> usize {
         match self {
             Value::Short(_) => 0,
-            Value::String(bytes) => bytes.capacity(),
-            Value::List(list) => list.bytes + ELEMENT * list.all.len(),
-            Value::Hash(hash) => hash.bytes + 2 * ELEMENT * hash.all.len(),
-            Value::Set(set) => set.bytes + ELEMENT * set.all.len(),
+            Value::String(bytes) => allocated(bytes.capacity()),
+            Value::List(list) => {
+                allocated(size_of::<Counted<List>>())
+                    + list.bytes
+                    + allocated(list.all.capacity() * size_of::<Text>())
+            }
+            Value::Hash(hash) => {
+                let table = table(hash.all.capacity(), size_of::<(Text, Text)>());
+                allocated(size_of::<Counted<Hash>>()) + hash.bytes + table
+            }
+            Value::Set(set) => {
+                let table = table(set.all.capacity(), size_of::<Text>());
+                allocated(size_of::<Counted<Set>>()) + set.bytes + table
+            }
+        }
+    }
+
+    /// What was large once must not keep its memory for ever. Seldom: each time it has become half
+    /// as large at least.
+    pub fn shrink(&mut self) {
+        let len = self.elements();
+        match self {
+            Value::List(list) if is_wide(list.all.capacity(), len) => list.all.shrink_to(2 * len),
+            Value::Hash(hash) if is_wide(hash.all.capacity(), len) => hash.all.shrink_to(2 * len),
+            Value::Set(set) if is_wide(set.all.capacity(), len) => set.all.shrink_to(2 * len),
+            _ => {}
         }
     }
 
@@ -216,18 +256,38 @@ impl Counted<List> {
     pub fn pop(&mut self, left: bool) -> Option<Text> {
         let item = if left { self.all.pop_front() } else { self.all.pop_back() }?;
         self.bytes -= item.size();
-        // A queue that was long once must not keep its memory for ever.
-        if self.all.len() < self.all.capacity() / 4 {
-            self.all.shrink_to(2 * self.all.len());
-        }
         Some(item)
     }
 
-    /// Any other change.
-    pub fn edit<R>(&mut self, edit: impl FnOnce(&mut List) -> R) -> R {
-        let result = edit(&mut self.all);
-        self.bytes = self.all.iter().map(Text::size).sum();
-        result
+    pub fn insert(&mut self, at: usize, item: Text) {
+        self.bytes += item.size();
+        self.all.insert(at, item);
+    }
+
+    /// All are removed that are not at these places.
+    pub fn keep(&mut self, places: Range<usize>) {
+        let behind = self.all.drain(places.end..).map(|item| item.size());
+        self.bytes -= behind.sum::<usize>();
+        let before = self.all.drain(..places.start).map(|item| item.size());
+        self.bytes -= before.sum::<usize>();
+    }
+
+    /// Up to so many that are like this one are removed, from one end on: how many. Whatever is
+    /// behind the last of them is left where it is.
+    pub fn remove_like(&mut self, like: &[u8], most: usize, left: bool) -> usize {
+        let is_like = |&place: &usize| *self.all[place] == *like;
+        let len = self.all.len();
+        let places = (0..len).map(|n| if left { n } else { len - 1 - n });
+        let Some(last) = places.filter(is_like).take(most).last() else { return 0 };
+        let (mut removed, mut others) = (0, Vec::new());
+        for _ in 0..if left { last + 1 } else { len - last } {
+            match self.pop(left) {
+                Some(item) if *item == *like => removed += 1,
+                item => others.extend(item),
+            }
+        }
+        others.into_iter().rev().for_each(|item| self.push(left, item));
+        removed
     }
 
     /// Set the item at a place that there is.

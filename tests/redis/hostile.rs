@@ -1,7 +1,11 @@
 //! Those who mean harm, and those who are broken.
-use std::{io::Write, thread};
+use std::{
+    io::{Read, Write},
+    thread,
+    time::Instant,
+};
 
-use super::support::{Client, Server};
+use super::support::{Client, PATIENCE, Server};
 
 /// What is said, and all that is heard until the end of the connection.
 fn ends_with(server: &Server, says: &[u8], wanted: &str) {
@@ -188,4 +192,201 @@ fn a_pattern_of_stars_takes_no_more_than_its_length_times_that_of_the_key() {
     let mut client: Client = server.client();
     client.asks(&format!("SET {} 1", "a".repeat(5000)), "+OK\r\n");
     client.asks(&format!("KEYS {}b", "a*".repeat(2500)), "*0\r\n");
+}
+
+const MIB: usize = 1 << 20;
+
+/// A server whose answers have 8 MiB, and a client that has put a string of 1 MiB there.
+fn with_a_large_string(line: &str) -> (Server, Client) {
+    let server = Server::new();
+    let mut client = server.client();
+    client.asks("CONFIG SET client-output-buffer-limit \"normal 8mb 0 0\"", "+OK\r\n");
+    let words: Vec<&str> = line.split(' ').collect();
+    let mut says = format!("*{}\r\n", words.len() + 1).into_bytes();
+    for word in words {
+        says.extend(format!("${}\r\n{word}\r\n", word.len()).bytes());
+    }
+    says.extend(format!("${MIB}\r\n{}\r\n", "x".repeat(MIB)).bytes());
+    client.say(&says);
+    client.answer();
+    (server, client)
+}
+
+const TOO_LONG: &str = "-ERR the answer is longer than answers may be\r\n";
+
+#[test]
+fn a_few_bytes_that_ask_for_gigabytes_are_refused_and_closed() {
+    let many_keys = format!("MGET{}", " k".repeat(20_000));
+    for (setup, asks) in [
+        ("HSET k f", "HRANDFIELD k -1000000 WITHVALUES"),
+        ("SADD k", "SRANDMEMBER k -1000000"),
+        ("SET k", &many_keys),
+    ] {
+        let (server, mut client) = with_a_large_string(setup);
+        client.say(format!("PING\r\n{asks}\r\nPING\r\n").as_bytes());
+        assert_eq!(client.rest(), format!("+PONG\r\n{TOO_LONG}"), "{setup}");
+        server.client().asks("PING", "+PONG\r\n");
+    }
+}
+
+#[test]
+fn exec_answers_no_more_than_one_command_may_and_all_is_done() {
+    let (server, mut client) = with_a_large_string("SET k");
+    client.say(format!("MULTI\r\n{}INCR n\r\nEXEC\r\n", "GET k\r\n".repeat(20_000)).as_bytes());
+    assert!(client.rest().ends_with(&format!("+QUEUED\r\n{TOO_LONG}")));
+    server.client().asks("GET n", "$1\r\n1\r\n");
+}
+
+/// Nothing of that is kept for the next.
+#[test]
+fn who_is_answered_after_one_that_asked_for_too_much_is_answered() {
+    let (server, mut client) = with_a_large_string("SET k");
+    let mut other = server.client();
+    client.say(format!("MGET{}\r\n", " k".repeat(9)).as_bytes());
+    assert_eq!(client.rest(), TOO_LONG);
+    other.asks("STRLEN k", &format!(":{MIB}\r\n"));
+    let seven = format!("MGET{}", " k".repeat(7));
+    assert!(other.ask(&seven).len() > 7 * MIB);
+}
+
+#[test]
+fn who_hears_itself_a_thousand_times_is_cut_off() {
+    let (server, mut client) = with_a_large_string("SET k");
+    client.ask("HELLO 3");
+    let patterns: String = (1..300).map(|n| format!(" c{}", "*".repeat(n))).collect();
+    client.say(format!("PSUBSCRIBE{patterns}\r\n").as_bytes());
+    (1..300).for_each(|_| drop(client.answer()));
+    let message = "x".repeat(MIB);
+    client.say(format!("*3\r\n$7\r\nPUBLISH\r\n$1\r\nc\r\n${MIB}\r\n{message}\r\n").as_bytes());
+    let mut heard = Vec::new();
+    // Cut off it may be with a reset.
+    let _ = client.stream.take(40 * MIB as u64).read_to_end(&mut heard);
+    assert!(heard.len() <= 33 * MIB, "{}", heard.len());
+    server.client().asks("PING", "+PONG\r\n");
+}
+
+fn used_memory(client: &mut Client) -> usize {
+    let info = client.ask("INFO memory");
+    let line = info.lines().find_map(|line| line.strip_prefix("used_memory:"));
+    line.unwrap().parse().unwrap()
+}
+
+/// What was large takes the memory of what is left, and is counted as that.
+#[test]
+fn collections_that_shrink_give_their_memory_back() {
+    let server = Server::new();
+    let mut client = server.client();
+    let all: Vec<String> = (0..50_000).map(|n| n.to_string()).collect();
+    let pairs: String = all.iter().map(|n| format!(" {n} {n}")).collect();
+    let (all, but_one) = (all.join(" "), all[1..].join(" "));
+    for (grow, shrink) in [
+        (format!("RPUSH k {all}"), "LTRIM k 0 0".into()),
+        (format!("RPUSH k {all}"), "LPOP k 49999".into()),
+        (format!("SADD k {all}"), "SPOP k 49999".into()),
+        (format!("SADD k {all}"), format!("SREM k {but_one}")),
+        (format!("HSET k{pairs}"), format!("HDEL k {but_one}")),
+    ] {
+        // More than an inline request may have.
+        let ask = |client: &mut Client, line: &str| {
+            let words: Vec<&str> = line.split(' ').collect();
+            let mut says = format!("*{}\r\n", words.len());
+            words.iter().for_each(|word| says += &format!("${}\r\n{word}\r\n", word.len()));
+            client.say(says.as_bytes());
+            client.answer()
+        };
+        assert_eq!(ask(&mut client, &grow), ":50000\r\n");
+        let large = used_memory(&mut client);
+        assert!(large > 50_000 * 24, "{large}");
+        ask(&mut client, &shrink);
+        let small = used_memory(&mut client);
+        assert!(small < 4096, "{} {small} of {large}", &shrink[..8]);
+        client.asks("DEL k", ":1\r\n");
+        assert_eq!(used_memory(&mut client), 0);
+    }
+}
+
+/// One field costs what a table with one field takes, which is far more than its bytes.
+#[test]
+fn small_hashes_are_counted_as_what_they_take() {
+    let server = Server::new();
+    let mut client = server.client();
+    client.asks("HSET k f v", ":1\r\n");
+    assert!((400..700).contains(&used_memory(&mut client)));
+}
+
+/// What connections keep is counted with what keys keep, and given back in each way in which it can
+/// end.
+#[test]
+fn what_connections_keep_is_memory_too() {
+    let server = Server::new();
+    let mut watcher = server.client();
+    watcher.asks("CONFIG SET maxmemory 1mb", "+OK\r\n");
+    let oom = "-OOM command not allowed when used memory > 'maxmemory'.\r\n";
+    let long = "x".repeat(60_000);
+    for (before, fills, ends) in [
+        ("MULTI", format!("GET {long}"), "DISCARD"),
+        ("MULTI", format!("GET {long}"), "EXEC"),
+        ("MULTI", format!("GET {long}"), "RESET"),
+        ("HELLO 3", format!("SUBSCRIBE N{long}"), "UNSUBSCRIBE"),
+        ("HELLO 3", format!("PSUBSCRIBE N{long}"), "RESET"),
+        ("PING", format!("WATCH N{long}"), "UNWATCH"),
+        ("PING", format!("WATCH N{long}"), "QUIT"),
+    ] {
+        let mut client = server.client();
+        assert!(!client.ask(before).starts_with('-'));
+        let refused = (0..100).find(|n| client.ask(&fills.replace('N', &n.to_string())) == oom);
+        assert!(refused.is_some_and(|n| (5..20).contains(&n)), "{before} {refused:?}");
+        assert!(used_memory(&mut watcher) > 500_000, "{before}");
+        // No matter who has it.
+        if before == "MULTI" {
+            watcher.asks("SET k x", oom);
+        }
+        client.say(format!("{ends}\r\n").as_bytes());
+        client.line();
+        let end = Instant::now() + PATIENCE;
+        while used_memory(&mut watcher) > 0 {
+            assert!(Instant::now() < end, "{before} {ends} keeps its memory");
+        }
+    }
+}
+
+#[test]
+fn a_key_is_watched_once_however_often_that_is_said() {
+    let server = Server::new();
+    let mut client = server.client();
+    client.asks("WATCH k k k", "+OK\r\n");
+    let once = used_memory(&mut client);
+    client.asks("WATCH k k k", "+OK\r\n");
+    assert_eq!(used_memory(&mut client), once);
+    client.asks("UNWATCH", "+OK\r\n");
+    assert_eq!(used_memory(&mut client), 0);
+}
+
+#[test]
+fn names_of_clients_are_short() {
+    let server = Server::new();
+    let mut client = server.client();
+    let wrong = "-ERR Client names cannot be longer than 256 bytes.\r\n";
+    client.asks(&format!("CLIENT SETNAME {}", "n".repeat(257)), wrong);
+    client.asks(&format!("HELLO 2 SETNAME {}", "n".repeat(257)), wrong);
+    client.asks(&format!("CLIENT SETNAME {}", "n".repeat(256)), "+OK\r\n");
+}
+
+/// Of a million items only those are looked at that are asked for: all of them each time would take
+/// minutes.
+#[test]
+fn changes_at_the_ends_of_a_long_list_do_not_look_at_all_of_it() {
+    let server = Server::new();
+    let mut client = server.client();
+    let items = "$1\r\nx\r\n".repeat(1_000_000);
+    client.say(format!("*1000002\r\n$5\r\nRPUSH\r\n$1\r\nl\r\n{items}").as_bytes());
+    client.hear(":1000000\r\n");
+    let start = Instant::now();
+    for _ in 0..60 {
+        let round = "LTRIM l 0 -1\r\nLREM l 1 x\r\nLREM l -1 x\r\nLINSERT l BEFORE x x\r\n\
+                     LINSERT l BEFORE x x\r\n";
+        client.say(round.repeat(1000).as_bytes());
+        client.hear(&"+OK\r\n:1\r\n:1\r\n:999999\r\n:1000000\r\n".repeat(1000));
+        assert!(start.elapsed() < PATIENCE);
+    }
 }

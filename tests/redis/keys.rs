@@ -153,3 +153,91 @@ fn clients_are_named_listed_and_ended() {
     third.say(b"CLIENT REPLY SKIP\r\nPING\r\nGET a\r\nQUIT\r\nPING\r\n");
     assert_eq!(third.rest(), "$1\r\n1\r\n+OK\r\n");
 }
+
+/// As in Redis: these look like changes, and change nothing.
+#[test]
+fn what_changes_nothing_does_not_stop_exec() {
+    let server = Server::new();
+    let (mut client, mut other) = (server.client(), server.client());
+    for (setup, act, goes_on) in [
+        ("SET k 1", "GETEX k PERSIST", true),
+        ("SET k 1 EX 100", "GETEX k PERSIST", false),
+        ("RPUSH k a", "LPOP k 0", true),
+        ("RPUSH k a b", "LPOP k 1", false),
+        ("SADD k a", "SPOP k 0", true),
+        ("SADD k a b", "SPOP k 1", false),
+        ("SADD k a", "SMOVE z k a", true),
+        ("SADD k b", "SMOVE z k a", false),
+    ] {
+        client.asks("FLUSHALL", "+OK\r\n");
+        client.asks("SADD z a", ":1\r\n");
+        assert!(!client.ask(setup).starts_with('-'));
+        client.asks("WATCH k", "+OK\r\n");
+        assert!(!other.ask(act).starts_with('-'));
+        client.say(b"MULTI\r\nPING\r\nEXEC\r\n");
+        client.hear("+OK\r\n+QUEUED\r\n");
+        let wanted = if goes_on { "*1\r\n+PONG\r\n" } else { "*-1\r\n" };
+        assert_eq!(client.answer(), wanted, "{setup}, {act}");
+    }
+}
+
+#[test]
+fn items_are_removed_from_either_end() {
+    let server = Server::new();
+    let mut client = server.client();
+    for (count, removed, left) in [
+        (1, 1, "b a c a"),
+        (2, 2, "b c a"),
+        (-1, 1, "a b a c"),
+        (-2, 2, "a b c"),
+        (0, 3, "b c"),
+        (9, 3, "b c"),
+        (i64::MIN, 3, "b c"),
+    ] {
+        client.ask("DEL k");
+        client.asks("RPUSH k a b a c a", ":5\r\n");
+        client.asks(&format!("LREM k {count} a"), &format!(":{removed}\r\n"));
+        let items: Vec<&str> = left.split(' ').collect();
+        let wanted: String = items.iter().map(|item| format!("$1\r\n{item}\r\n")).collect();
+        client.asks("LRANGE k 0 -1", &format!("*{}\r\n{wanted}", items.len()));
+    }
+    client.asks("LREM k 0 z", ":0\r\n");
+}
+
+#[test]
+fn what_is_out_of_range_is_told_in_the_words_of_redis() {
+    let server = Server::new();
+    let mut client = server.client();
+    client.asks("RPUSH l a", ":1\r\n");
+    let (index, int) = ("DB index is out of range", "value is not an integer or out of range");
+    let range = "value is out of range, value must between -2147483648 and 2147483647";
+    let wrong_type = "WRONGTYPE Operation against a key holding the wrong kind of value";
+    for command in ["SELECT", "MOVE l", "COPY l b DB"] {
+        client.asks(&format!("{command} 16"), &format!("-ERR {index}\r\n"));
+        client.asks(&format!("{command} -1"), &format!("-ERR {index}\r\n"));
+        client.asks(&format!("{command} x"), &format!("-ERR {int}\r\n"));
+        client.asks(&format!("{command} 99999999999"), &format!("-ERR {range}\r\n"));
+    }
+    client.asks("SWAPDB 0 99", &format!("-ERR {index}\r\n"));
+    client.asks("SWAPDB -1 0", &format!("-ERR {index}\r\n"));
+    client.asks("SWAPDB x 0", "-ERR invalid first DB index\r\n");
+    client.asks("SWAPDB 0 99999999999", "-ERR invalid second DB index\r\n");
+    client.asks("GETEX l EX 0", &format!("-{wrong_type}\r\n"));
+    client.asks("GETEX l EX x", &format!("-{wrong_type}\r\n"));
+    client.asks("GETEX l NOPE", "-ERR syntax error\r\n");
+    client.asks("GETEX none EX 0", "$-1\r\n");
+    client.asks("COMMAND GETKEYS OBJECT ENCODING x", "*1\r\n$1\r\nx\r\n");
+    client.asks("COMMAND GETKEYS OBJECT NOPE x", "-ERR Invalid command specified\r\n");
+    client.asks("CONFIG SET client-output-buffer-limit \"normal 0 0 0\"", "+OK\r\n");
+    let limits = client.ask("CONFIG GET client-output-buffer-limit");
+    assert!(limits.contains("pubsub 33554432 0 0"), "{limits}");
+    let limit =
+        "-ERR CONFIG SET failed (possibly related to argument 'client-output-buffer-limit')";
+    for (value, why) in [
+        ("normal 0 0", "Wrong number of arguments in buffer limit configuration."),
+        ("nope 0 0 0", "Invalid client class specified in buffer limit configuration."),
+    ] {
+        let line = format!("CONFIG SET client-output-buffer-limit \"{value}\"");
+        client.asks(&line, &format!("{limit} - {why}\r\n"));
+    }
+}

@@ -7,6 +7,7 @@ mod redis;
 
 mod beside;
 mod clients;
+mod command_line;
 mod hostile;
 mod keys;
 mod messages;

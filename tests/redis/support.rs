@@ -117,7 +117,7 @@ impl Client {
         text
     }
 
-    fn line(&mut self) -> String {
+    pub fn line(&mut self) -> String {
         let (mut bytes, mut byte) = (Vec::new(), [0]);
         while !bytes.ends_with(b"\r\n") {
             let result = self.stream.read_exact(&mut byte);

@@ -7,7 +7,6 @@ use log::warn;
 use super::super::{
     clients::{Client, Mute},
     number,
-    pubsub::Kind,
     reply::{Error, Result},
     text::Text,
 };
@@ -62,13 +61,7 @@ pub fn not_http(call: &mut Call) -> Result {
 
 pub fn reset(call: &mut Call) -> Result {
     let (session, state) = (&mut *call.session, &mut *call.state);
-    session.transaction = None;
-    session.unwatch(&mut state.store, call.now);
-    if let Some(topics) = session.topics.take() {
-        let id = session.id;
-        topics.channels.iter().for_each(|name| state.channels.remove(Kind::Name, name, id));
-        topics.patterns.iter().for_each(|name| state.channels.remove(Kind::Pattern, name, id));
-    }
+    session.forget_all(state, call.now);
     session.select(0);
     (session.resp3, call.out.resp3, session.mute) = (false, false, Mute::Off);
     if let Some(client) = state.clients.all.get_mut(&session.id) {
@@ -153,8 +146,15 @@ pub fn hello(call: &mut Call) -> Result {
 
 const CLIENT_NAME: &str = "Client names";
 
-/// One word, for it stands in lists.
+/// Bytes of a client's name, and of that of its library: each connection may keep them for ever.
+const NAME_MAX: usize = 256;
+
+/// One short word, for it stands in lists.
 fn checked_name<'a>(name: &'a [u8], what: &str) -> Result<&'a [u8]> {
+    if name.len() > NAME_MAX {
+        let text = format!("ERR {what} cannot be longer than {NAME_MAX} bytes.");
+        return Err(Error::built(text));
+    }
     match name.iter().all(|byte| (b'!'..=b'~').contains(byte)) {
         true => Ok(name),
         false => Err(Error::built(format!(

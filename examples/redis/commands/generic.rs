@@ -129,7 +129,10 @@ pub fn copy(call: &mut Call) -> Result {
 }
 
 pub fn database(text: &[u8]) -> Result<usize> {
-    let index = usize::try_from(int(text)?).ok().filter(|&index| index < DATABASES);
+    let index = i32::try_from(int(text)?).map_err(|_| {
+        Error::new("ERR value is out of range, value must between -2147483648 and 2147483647")
+    })?;
+    let index = usize::try_from(index).ok().filter(|&index| index < DATABASES);
     index.ok_or(Error::new("ERR DB index is out of range"))
 }
 

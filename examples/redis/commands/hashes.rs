@@ -201,6 +201,9 @@ pub fn hrandfield(call: &mut Call) -> Result {
         if with_values {
             out.bulk(value);
         }
+        if out.is_over {
+            break;
+        }
     }
     Ok(())
 }

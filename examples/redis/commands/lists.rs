@@ -1,7 +1,6 @@
 //! Lists.
 use super::super::{
     reply::{Error, Result},
-    text::Text,
     value::Value,
 };
 use super::{
@@ -63,7 +62,7 @@ fn pop(call: &mut Call, left: bool) -> Result {
     }
     let many = args.get(2).map(|count| positive(count, NOT_POSITIVE)).transpose()?;
     let (db, out, now) = call.parts();
-    let popped = db.change(args.at(1), now, |value| {
+    let popped = db.resize(args.at(1), now, |value| {
         let list = value.list_mut()?;
         let count = many.unwrap_or(1).min(list.all.len());
         if many.is_some() {
@@ -143,11 +142,10 @@ pub fn linsert(call: &mut Call) -> Result {
     };
     let (db, out, now) = call.parts();
     let len = db.resize(key, now, |value| {
-        value.list_mut()?.edit(|list| {
-            let Some(at) = list.iter().position(|item| &**item == pivot) else { return Ok(-1) };
-            list.insert(at + after, item.into());
-            Ok(list.len() as i64)
-        })
+        let list = value.list_mut()?;
+        let Some(at) = list.all.iter().position(|item| &**item == pivot) else { return Ok(-1) };
+        list.insert(at + after, item.into());
+        Ok(list.all.len() as i64)
     })?;
     out.int(len.unwrap_or(0));
     Ok(())
@@ -155,27 +153,11 @@ pub fn linsert(call: &mut Call) -> Result {
 
 pub fn lrem(call: &mut Call) -> Result {
     let (key, count, item) = (call.args.at(1), int(call.args.at(2))?, call.args.at(3));
-    let most = if count == 0 { u64::MAX } else { count.unsigned_abs() };
+    let all = if count == 0 { u64::MAX } else { count.unsigned_abs() };
+    let most = usize::try_from(all).unwrap_or(usize::MAX);
     let (db, out, now) = call.parts();
-    let removed = db.resize(key, now, |value| {
-        value.list_mut()?.edit(|list| {
-            let before = list.len();
-            let mut left = most;
-            let mut keep = |kept: &mut Text| {
-                let gone = left > 0 && **kept == *item;
-                left -= u64::from(gone);
-                !gone
-            };
-            if count < 0 {
-                list.make_contiguous().reverse();
-                list.retain_mut(&mut keep);
-                list.make_contiguous().reverse();
-            } else {
-                list.retain_mut(&mut keep);
-            }
-            Ok(before - list.len())
-        })
-    })?;
+    let removed =
+        db.resize(key, now, |value| Ok(value.list_mut()?.remove_like(item, most, count >= 0)))?;
     out.len(removed.unwrap_or(0));
     Ok(())
 }
@@ -184,13 +166,9 @@ pub fn ltrim(call: &mut Call) -> Result {
     let (key, from, to) = (call.args.at(1), int(call.args.at(2))?, int(call.args.at(3))?);
     let (db, out, now) = call.parts();
     db.change(key, now, |value| {
-        value.list_mut()?.edit(|list| match range(from, to, list.len()) {
-            Some((from, to)) => {
-                list.truncate(to + 1);
-                list.drain(..from);
-            }
-            None => list.clear(),
-        });
+        let list = value.list_mut()?;
+        let kept = range(from, to, list.all.len());
+        list.keep(kept.map_or(0..0, |(from, to)| from..to + 1));
         Ok(())
     })?;
     out.ok();

@@ -5,7 +5,7 @@ use charkh::Escaped;
 use log::warn;
 
 use super::super::{
-    clients::{Client, Topics},
+    clients::Client,
     glob,
     pubsub::Kind,
     reply::{Reply, Result},
@@ -26,20 +26,11 @@ pub fn psubscribe(call: &mut Call) -> Result {
 
 fn add(call: &mut Call, kind: Kind) -> Result {
     for topic in call.args.from(1) {
-        let topics = call.session.topics.get_or_insert_with(Box::default);
-        if of(topics, kind).insert(topic.into()) {
-            call.state.channels.add(kind, topic, call.session.id);
-        }
+        call.has_room(topic.len())?;
+        call.session.subscribe(call.state, kind, topic);
         tell(call, kind, true, Some(topic));
     }
     Ok(())
-}
-
-fn of(topics: &mut Topics, kind: Kind) -> &mut super::super::value::Set {
-    match kind {
-        Kind::Name => &mut topics.channels,
-        Kind::Pattern => &mut topics.patterns,
-    }
 }
 
 /// What it has subscribed to, or no more, and to how many it has.
@@ -66,27 +57,17 @@ pub fn punsubscribe(call: &mut Call) -> Result {
 
 fn remove(call: &mut Call, kind: Kind) -> Result {
     let topics: Vec<Text> = match (call.args.len(), &mut call.session.topics) {
-        (1, Some(topics)) => of(topics, kind).iter().cloned().collect(),
+        (1, Some(topics)) => topics.of(kind).iter().cloned().collect(),
         _ => call.args.from(1).map(Text::from).collect(),
     };
     for topic in &topics {
-        forget(call, kind, topic);
+        call.session.unsubscribe(call.state, kind, topic);
         tell(call, kind, false, Some(topic));
     }
     if topics.is_empty() {
         tell(call, kind, false, None);
     }
     Ok(())
-}
-
-fn forget(call: &mut Call, kind: Kind, topic: &[u8]) {
-    let Some(topics) = &mut call.session.topics else { return };
-    if of(topics, kind).swap_remove(topic) {
-        call.state.channels.remove(kind, topic, call.session.id);
-    }
-    if call.session.topics_len() == (0, 0) {
-        call.session.topics = None;
-    }
 }
 
 /// One message, written once for each of the two versions of the protocol.
@@ -100,7 +81,7 @@ impl Message<'_> {
     fn written(&mut self, resp3: bool) -> Arc<[u8]> {
         let Self { channel, text, written } = self;
         let write = || {
-            let mut reply = Reply { bytes: Vec::new(), resp3 };
+            let mut reply = Reply { resp3, ..Reply::default() };
             reply.push(3);
             reply.bulk(b"message");
             reply.bulk(channel);
@@ -112,7 +93,7 @@ impl Message<'_> {
 
     /// Those who came by a pattern are told which.
     fn for_pattern(&self, pattern: &[u8], resp3: bool) -> Arc<[u8]> {
-        let mut reply = Reply { bytes: Vec::new(), resp3 };
+        let mut reply = Reply { resp3, ..Reply::default() };
         reply.push(4);
         reply.bulk(b"pmessage");
         reply.bulk(pattern);
@@ -136,7 +117,7 @@ pub fn publish(call: &mut Call) -> Result {
         };
         heard += 1;
         if id == call.session.id {
-            call.state.channels.own.extend_from_slice(&payload);
+            say_to_oneself(call, &payload);
             continue;
         }
         let Some(mut peer) = call.peer.to(conn) else { continue };
@@ -150,6 +131,28 @@ pub fn publish(call: &mut Call) -> Result {
     }
     call.out.int(heard);
     Ok(())
+}
+
+/// It is sent behind the answer, and has the limit that other subscribers have.
+fn say_to_oneself(call: &mut Call, payload: &[u8]) {
+    let (own, id) = (&mut call.state.channels.own, call.session.id);
+    let max = match call.state.settings.subscriber_max {
+        0 => Reply::MAX,
+        max => max,
+    };
+    let unsent = call.peer.unsent() + own.len();
+    if call.session.is_closing {
+        return;
+    }
+    if unsent + payload.len() <= max {
+        own.extend_from_slice(payload);
+        return;
+    }
+    *own = Vec::new();
+    call.session.is_closing = true;
+    if let Some(client) = call.state.clients.all.get(&id) {
+        cut_off(id, client, unsent);
+    }
 }
 
 /// A subscriber that does not read; each is named once, for it is gone then.

@@ -2,7 +2,7 @@
 use std::fmt::Write;
 
 use super::super::{
-    glob,
+    glob, number,
     reply::{Error, Reply, Result},
     store::Db,
     text::Text,
@@ -10,7 +10,6 @@ use super::super::{
 use super::{
     Call, Command, GROUPS, State,
     generic::database,
-    lists::positive,
     table::{FLAG_NAMES, MOVABLE},
 };
 
@@ -49,7 +48,9 @@ pub fn flushall(call: &mut Call) -> Result {
 
 pub fn swapdb(call: &mut Call) -> Result {
     let index = |n: usize, wrong: &'static str| {
-        positive(call.args.at(n), Error::new(wrong)).and_then(|_| database(call.args.at(n)))
+        let text = call.args.at(n);
+        number::int(text).and_then(|n| i32::try_from(n).ok()).ok_or(Error::new(wrong))?;
+        database(text)
     };
     let first = index(1, "ERR invalid first DB index")?;
     let second = index(2, "ERR invalid second DB index")?;
@@ -203,8 +204,12 @@ pub fn command_list(call: &mut Call) -> Result {
 
 pub fn command_getkeys(call: &mut Call) -> Result {
     let args = call.args;
-    let command = call.state.command(args.at(2));
-    let command = command.ok_or(Error::new("ERR Invalid command specified"))?;
+    let unknown = Error::new("ERR Invalid command specified");
+    let mut command = call.state.command(args.at(2)).ok_or(unknown.clone())?;
+    if let (false, Some(sub)) = (command.subcommands.is_empty(), args.get(3)) {
+        let name = [command.name.as_bytes(), b"|", sub].concat();
+        command = by_name(call.state, &name).ok_or(unknown)?;
+    }
     let len = args.len() - 2;
     if !command.takes(len) {
         return Err(Error::new("ERR Invalid number of arguments specified for command"));

@@ -80,7 +80,7 @@ pub fn smove(call: &mut Call) -> Result {
     db.get(to, now).map(Value::as_set).transpose()?;
     if is_there && from != to {
         db.change(from, now, |value| Ok(value.set_mut()?.remove(member)))?;
-        db.change_or(to, now, Value::set, |value| Ok(value.set_mut()?.insert(member)))?;
+        db.resize_or(to, now, Value::set, |value| Ok(value.set_mut()?.insert(member)))?;
     }
     out.flag(is_there);
     Ok(())
@@ -132,7 +132,12 @@ pub fn srandmember(call: &mut Call) -> Result {
             let chosen = sample(count, set.len(), rng);
             out.array(chosen.len());
             let members = chosen.into_iter().filter_map(|index| set.get_index(index));
-            members.for_each(|member| out.bulk(member));
+            for member in members {
+                out.bulk(member);
+                if out.is_over {
+                    break;
+                }
+            }
         }
     }
     Ok(())
@@ -147,7 +152,7 @@ pub fn spop(call: &mut Call) -> Result {
     let many = args.get(2).map(|count| positive(count, wrong)).transpose()?;
     let db = call.state.store.db(call.session.db());
     let (out, rng) = (&mut *call.out, &mut call.state.rng);
-    let popped = db.change(args.at(1), call.now, |value| {
+    let popped = db.resize(args.at(1), call.now, |value| {
         let set = value.set_mut()?;
         let count = many.unwrap_or(1).min(set.all.len());
         if many.is_some() {

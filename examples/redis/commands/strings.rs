@@ -35,8 +35,17 @@ struct Options {
     get: bool,
 }
 
-/// From the `n`th argument on. None may contradict another.
-fn options(call: &Call, n: usize, is_set: bool) -> Result<Options> {
+/// From the `n`th argument on.
+fn options(call: &Call, n: usize) -> Result<Options> {
+    let (options, time) = words(call, n, true)?;
+    with_time(call, options, time)
+}
+
+/// A time that was not looked at yet, and its unit.
+type Time<'a> = Option<(&'a [u8], (bool, bool))>;
+
+/// None may contradict another.
+fn words<'a>(call: &Call<'a, '_>, n: usize, is_set: bool) -> Result<(Options, Time<'a>)> {
     let (mut options, mut time) = (Options::default(), None);
     let mut words = call.args.from(n);
     while let Some(word) = words.next() {
@@ -61,6 +70,10 @@ fn options(call: &Call, n: usize, is_set: bool) -> Result<Options> {
             return Err(Error::SYNTAX);
         }
     }
+    Ok((options, time))
+}
+
+fn with_time(call: &Call, mut options: Options, time: Time) -> Result<Options> {
     if let Some((time, unit)) = time {
         options.expiry = Some(Expiry::At(expiry_time(call, time, unit)?));
     }
@@ -89,7 +102,7 @@ pub fn set(call: &mut Call) -> Result {
         out.ok();
         return Ok(());
     }
-    let options = options(call, 3, true)?;
+    let options = options(call, 3)?;
     let (key, text) = (args.at(1), args.at(2));
     let (db, out, now) = call.parts();
     let old = db.get(key, now);
@@ -156,14 +169,19 @@ pub fn getdel(call: &mut Call) -> Result {
 
 pub fn getex(call: &mut Call) -> Result {
     let key = call.args.at(1);
-    let options = options(call, 2, false)?;
-    let (db, out, now) = call.parts();
-    let Some(value) = db.get(key, now) else {
-        out.null();
+    // The time is looked at last.
+    let (options, time) = words(call, 2, false)?;
+    let now = call.now;
+    if call.db().get(key, now).map(Value::as_string).transpose()?.is_none() {
+        call.out.null();
         return Ok(());
-    };
-    out.bulk(value.as_string()?);
-    if let Some(Expiry::At(at)) = options.expiry {
+    }
+    let options = with_time(call, options, time)?;
+    let (db, out, now) = call.parts();
+    out.bulk_or_null(db.get(key, now).map(Value::as_string).transpose()?);
+    if let Some(Expiry::At(at)) = options.expiry
+        && (at != NEVER || db.expires_at(key, now) != Some(NEVER))
+    {
         db.expire_at(key, at, now);
     }
     Ok(())
@@ -263,6 +281,9 @@ pub fn mget(call: &mut Call) -> Result {
     out.array(args.len() - 1);
     for key in args.from(1) {
         out.bulk_or_null(db.get(key, now).and_then(|value| value.as_string().ok()));
+        if out.is_over {
+            break;
+        }
     }
     Ok(())
 }

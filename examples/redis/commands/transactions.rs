@@ -1,10 +1,15 @@
 //! MULTI and EXEC: commands that are run together. WATCH: keys that must not change until then.
+use std::mem;
+
 use super::super::{
-    clients::{Session, Watch},
+    clients::Session,
     reply::{Error, Result},
     request::{Args, Span},
 };
-use super::{Call, Command, table::DENY_OOM};
+use super::{
+    Call, Command,
+    table::{DENY_OOM, WRITE},
+};
 
 /// What waits for EXEC.
 #[derive(Default, Debug)]
@@ -29,6 +34,11 @@ impl Transaction {
     pub fn queued(&self) -> usize {
         self.requests.len()
     }
+
+    /// Bytes of memory, about.
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
 }
 
 /// A request that should have been queued was wrong.
@@ -43,7 +53,7 @@ pub fn explained(call: &mut Call, error: Error) -> Error {
     if call.command.name != "exec" {
         return error;
     }
-    call.session.transaction = None;
+    call.session.end_transaction(&mut call.state.store);
     call.session.unwatch(&mut call.state.store, call.now);
     let why = error.bytes().strip_prefix(b"ERR ").unwrap_or(error.bytes());
     Error::built([b"EXECABORT Transaction discarded because of: ", why].concat())
@@ -52,15 +62,17 @@ pub fn explained(call: &mut Call, error: Error) -> Error {
 pub fn queue(call: &mut Call) -> Result {
     let args = call.args;
     let Some(transaction) = &mut call.session.transaction else { return Ok(()) };
-    transaction.bytes += args.bytes().len() + args.len() * size_of::<Span>() + size_of::<Queued>();
-    if transaction.bytes > QUEUE_MAX {
-        transaction.requests = Vec::new();
+    let more = args.bytes().len() + args.len() * size_of::<Span>() + size_of::<Queued>();
+    if transaction.bytes + more > QUEUE_MAX {
         transaction.is_spoiled = true;
     }
     if transaction.is_spoiled {
         // Nothing will come of it: it need not be kept.
-        transaction.bytes = transaction.bytes.min(QUEUE_MAX + 1);
+        call.state.store.held -= mem::take(&mut transaction.bytes);
+        transaction.requests = Vec::new();
     } else {
+        transaction.bytes += more;
+        call.state.store.held += more;
         transaction.requests.push(Queued {
             command: call.command,
             bytes: args.bytes().into(),
@@ -81,7 +93,7 @@ pub fn multi(call: &mut Call) -> Result {
 }
 
 pub fn discard(call: &mut Call) -> Result {
-    if call.session.transaction.take().is_none() {
+    if call.session.end_transaction(&mut call.state.store).is_none() {
         return Err(Error::new("ERR DISCARD without MULTI"));
     }
     call.session.unwatch(&mut call.state.store, call.now);
@@ -90,7 +102,7 @@ pub fn discard(call: &mut Call) -> Result {
 }
 
 pub fn exec(call: &mut Call) -> Result {
-    let transaction = call.session.transaction.take();
+    let transaction = call.session.end_transaction(&mut call.state.store);
     let transaction = transaction.ok_or(Error::new("ERR EXEC without MULTI"))?;
     let changed = call.session.unwatch(&mut call.state.store, call.now);
     if transaction.is_spoiled {
@@ -106,6 +118,10 @@ pub fn exec(call: &mut Call) -> Result {
     }
     call.out.array(transaction.requests.len());
     for request in &transaction.requests {
+        // Nobody will read an answer that is too long, but all is changed that was to be.
+        if call.out.is_over && !request.command.is(WRITE) {
+            continue;
+        }
         let mut one = Call {
             args: Args::new(&request.bytes, &request.spans),
             command: request.command,
@@ -126,11 +142,9 @@ pub fn watch(call: &mut Call) -> Result {
     if call.session.transaction.is_some() {
         return Err(Error::new("ERR WATCH inside MULTI is not allowed"));
     }
-    let db = call.session.db();
     for key in call.args.from(1) {
-        // Twice is as good as once.
-        let changes = call.state.store.db(db).watch(key, call.now);
-        call.session.watched.push(Watch { db, key: key.into(), changes });
+        call.has_room(key.len())?;
+        call.session.watch(&mut call.state.store, key, call.now);
     }
     call.out.ok();
     Ok(())
