@@ -229,8 +229,7 @@ impl Hub {
     /// way: it has a name and a place in [`Config::conns_max`], what it is sent is kept, and
     /// [`Peer::close`](Peer::close) gives it up unless something was sent. Where there is no place
     /// for it, there must be one when it begins, or it fails with [`Reason::OutOfRoom`] then.
-    /// [`Config::connect`] and [`Config::lifetime`] count
-    /// from when it begins.
+    /// [`Config::connect`] and [`Config::lifetime`] count from when it begins.
     ///
     /// A stop does not wait for it: it ends with [`Reason::Stopped`]. Once there was one, nothing
     /// is begun any more, and no callback follows: the name that is returned is nobody's.

@@ -292,10 +292,11 @@ fn reach(addrs: &[Addr], spec: &Spec) -> Result<Addr, String> {
         let reached = match (addr, layer) {
             (Addr::Ip(addr), None) => Client::connect(addr, &timeouts).map_err(|e| reason(&e)),
             (Addr::Ip(addr), Some(layer)) => {
-                let client = Client::connect_through(addr, layer, &timeouts);
-                // It is a good end, if the server has not gone before.
-                let ended = client.map(|mut client| (client.finish().ok(), client).1);
-                ended.map_err(|e| format!("{}{}", reason(&e), explain(&e)))
+                let mut client = Client::connect_through(addr, layer, &timeouts);
+                if let Ok(client) = &mut client {
+                    let _ = client.finish(); // a good end, if the server has not gone before
+                }
+                client.map_err(|e| format!("{}{}", reason(&e), explain(&e)))
             }
             #[cfg(unix)]
             (Addr::Unix(addr), _) => {

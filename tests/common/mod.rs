@@ -1,7 +1,10 @@
 //! What several tests use.
 #![allow(dead_code, unreachable_pub, unused_imports)]
 use std::{
+    io::Write,
+    process::{Command, Stdio},
     sync::{Arc, Mutex},
+    thread,
     time::Duration,
 };
 
@@ -52,6 +55,46 @@ pub fn read_all<P: Protocol>(reactor: &mut Reactor<P, Sim>, client: ClientId) ->
         }
         got.extend(more);
     }
+}
+
+/// All that can happen without waiting: what was sent comes in several pieces.
+pub fn turn<P: Protocol>(reactor: &mut Reactor<P, Sim>) {
+    (0..60).for_each(|_| reactor.turn_within(Duration::ZERO).unwrap());
+}
+
+/// What somebody hears who says this, in these pieces, and then ends. Nobody is left behind.
+pub fn all_it_hears<P: Protocol>(reactor: &mut Reactor<P, Sim>, pieces: &[&[u8]]) -> Vec<u8> {
+    let client = reactor.net().client();
+    for piece in pieces {
+        reactor.net().send(client, piece);
+        turn(reactor);
+    }
+    reactor.net().finish_client(client);
+    let heard = read_all(reactor, client);
+    assert!(reactor.net().sees_end(client) && !reactor.net().sees_reset(client));
+    assert!(reactor.hub().is_empty(), "somebody was left behind");
+    heard
+}
+
+/// What a program says, on both of its outputs. `None` if it is not installed.
+pub fn says(program: &str, args: &[&str], input: &[u8]) -> Option<String> {
+    let begun = Command::new(program)
+        .args(args)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn();
+    let Ok(mut child) = begun else {
+        eprintln!("not tested: {program} is not installed");
+        return None;
+    };
+    let mut stdin = child.stdin.take().unwrap();
+    let input = input.to_vec();
+    let writer = thread::spawn(move || stdin.write_all(&input));
+    let output = child.wait_with_output().unwrap();
+    let _ = writer.join().unwrap(); // it may not have wanted all of it
+    let said = [output.stdout, output.stderr].concat();
+    Some(String::from_utf8_lossy(&said).into_owned())
 }
 
 /// Bytes that differ from place to place.

@@ -1,9 +1,7 @@
 //! The server over sockets, under the clients that people have. What is not installed is said.
 use std::{
     env, fs,
-    io::Write,
     net::SocketAddr,
-    process::{Command, Stdio},
     sync::mpsc,
     thread::{self, JoinHandle},
     time::Duration,
@@ -12,7 +10,7 @@ use std::{
 use charkh::{Handle, Reactor};
 
 use crate::{
-    common::pattern,
+    common::{pattern, says},
     example::{Http, config},
     files::Folder,
 };
@@ -64,27 +62,6 @@ impl Drop for Server {
         let ended = self.thread.take().unwrap().join();
         assert!(ended.is_ok() || thread::panicking(), "the server has panicked");
     }
-}
-
-/// What a program says, on both of its outputs. `None` if it is not installed.
-pub fn says(program: &str, args: &[&str], input: &[u8]) -> Option<String> {
-    let begun = Command::new(program)
-        .args(args)
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn();
-    let Ok(mut child) = begun else {
-        eprintln!("not tested: {program} is not installed");
-        return None;
-    };
-    let mut stdin = child.stdin.take().unwrap();
-    let input = input.to_vec();
-    let writer = thread::spawn(move || stdin.write_all(&input));
-    let output = child.wait_with_output().unwrap();
-    let _ = writer.join().unwrap(); // it may not have wanted all of it
-    let said = [output.stdout, output.stderr].concat();
-    Some(String::from_utf8_lossy(&said).into_owned())
 }
 
 #[test]

@@ -5,7 +5,7 @@ use charkh::{
     http::{Limits, Part, Requests},
 };
 
-use crate::clients::{python, says};
+use crate::{clients::python, common::says};
 
 /// One after the other; each is in order.
 const SEEDS: [&str; 9] = [

@@ -7,7 +7,7 @@ use charkh::{
     http::{Limits, Part, Requests},
 };
 
-use crate::clients::says;
+use crate::common::says;
 
 /// A name, and what is sent, of about so many bytes.
 type Shape = (&'static str, fn(usize) -> String);

@@ -8,9 +8,11 @@ use charkh::{
 };
 
 use crate::{
-    common::read_all,
+    common::{self, all_it_hears},
     example::{Files, Http, config},
 };
+
+pub use crate::common::turn;
 
 /// A greeting for everybody.
 pub const HELLO: &str = "GET / HTTP/1.1\r\nHost: a\r\n\r\n";
@@ -31,34 +33,18 @@ pub fn world(http: Http) -> Reactor<Http, Sim> {
 }
 
 pub fn world_with(http: Http, config: Config) -> Reactor<Http, Sim> {
-    let mut reactor = Reactor::with(http, Sim::new(1), config).unwrap();
-    reactor.listen("127.0.0.1:1").unwrap();
-    reactor
+    common::world(http, 1, config)
 }
 
 /// What somebody hears who says this, in these pieces, and then ends.
 pub fn hears_of(http: Http, pieces: &[&[u8]]) -> String {
     // Between two looks of this client hours may pass.
     let mut reactor = world_with(http, Config { idle: None, write_stall: None, ..config() });
-    let client = reactor.net().client();
-    for piece in pieces {
-        reactor.net().send(client, piece);
-        turn(&mut reactor);
-    }
-    reactor.net().finish_client(client);
-    let heard = read_all(&mut reactor, client);
-    assert!(reactor.net().sees_end(client) && !reactor.net().sees_reset(client));
-    assert!(reactor.hub().is_empty(), "somebody was left behind");
-    String::from_utf8_lossy(&heard).into_owned()
+    String::from_utf8_lossy(&all_it_hears(&mut reactor, pieces)).into_owned()
 }
 
 pub fn hears(says: impl AsRef<[u8]>) -> String {
     hears_of(greeter(), &[says.as_ref()])
-}
-
-/// All that can happen without waiting: what was sent comes in several pieces.
-pub fn turn(reactor: &mut Reactor<Http, Sim>) {
-    (0..30).for_each(|_| reactor.turn_within(Duration::ZERO).unwrap());
 }
 
 /// What it has heard by now.

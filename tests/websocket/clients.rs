@@ -1,16 +1,17 @@
 //! The server over sockets, under clients that others wrote. What is not installed is said.
 use std::{
     env, fs,
-    io::Write,
     net::SocketAddr,
-    process::{Command, Stdio},
     sync::mpsc,
     thread::{self, JoinHandle},
 };
 
 use charkh::{Handle, Reactor};
 
-use crate::example::{WebSocket, config};
+use crate::{
+    common::says,
+    example::{WebSocket, config},
+};
 
 /// A server on a thread of its own, until the test is over.
 struct Server {
@@ -40,27 +41,6 @@ impl Drop for Server {
         let ended = self.thread.take().unwrap().join();
         assert!(ended.is_ok() || thread::panicking(), "the server has panicked");
     }
-}
-
-/// What a program says, on both of its outputs. `None` if it is not installed.
-pub fn says(program: &str, args: &[&str], input: &[u8]) -> Option<String> {
-    let begun = Command::new(program)
-        .args(args)
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn();
-    let Ok(mut child) = begun else {
-        eprintln!("not tested: {program} is not installed");
-        return None;
-    };
-    let mut stdin = child.stdin.take().unwrap();
-    let input = input.to_vec();
-    let writer = thread::spawn(move || stdin.write_all(&input));
-    let output = child.wait_with_output().unwrap();
-    let _ = writer.join().unwrap(); // it may not have wanted all of it
-    let said = [output.stdout, output.stderr].concat();
-    Some(String::from_utf8_lossy(&said).into_owned())
 }
 
 /// What a script in Python says, if it and all that it imports are there.

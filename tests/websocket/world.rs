@@ -8,9 +8,11 @@ use charkh::{
 };
 
 use crate::{
-    common::read_all,
+    common::{self, all_it_hears},
     example::{Mask, WebSocket, config},
 };
+
+pub use crate::common::turn;
 
 /// What a client with the key of RFC 6455 asks.
 pub fn request(path: &str) -> String {
@@ -36,30 +38,14 @@ pub fn world(server: WebSocket) -> World {
 }
 
 pub fn world_with(server: WebSocket, config: Config) -> World {
-    let mut reactor = Reactor::with(server, Sim::new(1), config).unwrap();
-    reactor.listen("127.0.0.1:1").unwrap();
-    reactor
-}
-
-/// All that can happen without waiting: what was sent comes in several pieces.
-pub fn turn(reactor: &mut World) {
-    (0..60).for_each(|_| reactor.turn_within(Duration::ZERO).unwrap());
+    common::world(server, 1, config)
 }
 
 /// What somebody hears who says this, in these pieces, and then ends.
 pub fn hears_of(server: WebSocket, pieces: &[&[u8]]) -> Vec<u8> {
     // Between two looks of this client hours may pass.
     let mut reactor = world_with(server, Config { idle: None, write_stall: None, ..config() });
-    let client = reactor.net().client();
-    for piece in pieces {
-        reactor.net().send(client, piece);
-        turn(&mut reactor);
-    }
-    reactor.net().finish_client(client);
-    let heard = read_all(&mut reactor, client);
-    assert!(reactor.net().sees_end(client) && !reactor.net().sees_reset(client));
-    assert!(reactor.hub().is_empty(), "somebody was left behind");
-    heard
+    all_it_hears(&mut reactor, pieces)
 }
 
 pub fn hears(says: impl AsRef<[u8]>) -> String {
