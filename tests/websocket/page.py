@@ -171,7 +171,8 @@ async def talks(browser):
     await zahra.press("Enter", modifiers=8)
     await zahra.type("دو")
     await zahra.press("Enter")
-    await ada.until(f"{LAST} === 'سلام\\nدو'")
+    for window in [ada, zahra]:
+        await window.until(f"{LAST} === 'سلام\\nدو'")
     expect(await ada.value("log.querySelectorAll('img, script').length"), 0)
     # Each text runs where it has to.
     side = "getComputedStyle([...document.querySelectorAll('#log .said > p')].at({})).direction"
