@@ -1015,3 +1015,19 @@ impl Hub {
     /// Bytes given to a layer at once: a few records.
     const SEAL_MAX: usize = 64 << 10;
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// After four thousand million connections a name may be somebody's again, but never nobody's.
+    #[test]
+    fn case_063_serials_begin_again_at_one() {
+        let mut hub = Hub::new(Config::default(), Duration::ZERO);
+        hub.serial = u32::MAX - 1;
+        let addr = Addr::Ip(([127, 0, 0, 1], 1).into());
+        let ids = [(); 3].map(|()| hub.insert(State::Up, 0, &addr));
+        assert_eq!(ids.map(|id| id.to_string()), ["#0.4294967295", "#1.1", "#2.2"]);
+        assert!(ids.iter().all(|&id| hub.peer(id).is_some() && id != ConnId::NOBODY));
+    }
+}

@@ -128,7 +128,7 @@ fn a_turn_is_slow_when_it_takes_longer_than_that_and_a_full_read_is_counted() {
 }
 
 #[test]
-fn a_write_that_fails_ends_the_connection_and_is_no_shortage() {
+fn case_043_a_write_that_fails_ends_the_connection_and_is_no_shortage() {
     let mut reactor = world(Script::default(), 1, Config::default());
     let client = reactor.net().client();
     settle(&mut reactor);
@@ -924,7 +924,7 @@ fn the_first_address_that_can_be_listened_at_is_taken() {
 }
 
 #[test]
-fn a_dead_listener_is_closed_and_the_others_go_on() {
+fn case_004_a_dead_listener_is_closed_and_the_others_go_on() {
     let (mut reactor, diary) = bent(Config::default(), &[("accept", EBADF)]);
     reactor.listen("127.0.0.1:1").unwrap();
     reactor.listen("127.0.0.1:2").unwrap();
@@ -1055,4 +1055,25 @@ fn a_codec_is_told_how_far_it_has_searched_whatever_comes_between() {
         settle(&mut reactor);
     }
     assert_eq!(*marks.lock().unwrap(), [0, 10, 20, 30, 40]);
+}
+
+/// Whatever a network may say of a connection that is read from: its end, told once with its cause.
+#[test]
+fn case_033_each_error_of_a_read_ends_its_connection_with_its_cause() {
+    // EIO, ENETRESET, ECONNRESET, ETIMEDOUT, EHOSTUNREACH of Linux; others have other numbers.
+    for error in [5, 102, 104, 110, 113] {
+        let (mut reactor, diary) = bent(Config::default(), &[("read", error)]);
+        reactor.listen("127.0.0.1:1").unwrap();
+        let unlucky = reactor.net().sim.client();
+        reactor.net().sim.send(unlucky, b"hello");
+        turns(&mut reactor);
+        let other = reactor.net().sim.client();
+        reactor.net().sim.send(other, b"hello");
+        turns(&mut reactor);
+        let cause = std::io::Error::from_raw_os_error(error);
+        let ends: Vec<_> =
+            diary.lines().into_iter().filter(|line| line.ends_with(&cause.to_string())).collect();
+        assert_eq!(ends.len(), 1, "{cause}: {:?}", diary.lines());
+        assert_eq!((reactor.hub().len(), reactor.hub().stats().memory), (1, 0));
+    }
 }

@@ -426,7 +426,7 @@ mod for_proxy {
     }
 
     #[test]
-    fn what_was_said_in_whole_survives_a_reset_behind_it() {
+    fn case_123_what_was_said_in_whole_survives_a_reset_behind_it() {
         let world = World::new(small_buffers());
         let mut client = slow_client(world.proxy.addr);
         let mut upstream = world.accept();

@@ -20,7 +20,7 @@ mod sleep {
     }
 
     #[test]
-    fn a_fine_sleep_is_never_early_and_need_not_take_a_millisecond() {
+    fn case_078_a_fine_sleep_is_never_early_and_need_not_take_a_millisecond() {
         let mut os = Os::new().unwrap();
         for fine in [false, true, false] {
             os.sleep_finely(fine);

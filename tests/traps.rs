@@ -85,7 +85,7 @@ fn case_003_a_connection_that_died_in_the_queue_does_not_lose_the_edge() {
 }
 
 #[test]
-fn case_007_more_than_the_accept_budget_then_silence() {
+fn case_007_057_more_than_the_accept_budget_then_silence() {
     let config = Config { accepts_max: 8, ..Config::default() };
     let mut reactor = world(Echo, 1, config);
     let _clients: Vec<_> = (0..33).map(|_| reactor.net().client()).collect();
@@ -289,6 +289,28 @@ fn an_edge_that_hints_at_more_costs_one_look_and_not_one_for_ever() {
         assert_eq!(read_all(&mut reactor, client), pattern(1, i));
     }
     assert_eq!(reactor.hub().stats().reads - before, 100);
+}
+
+/// Readiness without anything to be ready for, of every kind: a look at the socket, and no end.
+#[test]
+fn case_029_031_an_event_without_a_cause_costs_one_look_and_no_connection() {
+    let mut reactor = world(Echo, 1, Config::default());
+    let client = reactor.net().client();
+    settle(&mut reactor);
+    let token = Token::Conn { slot: 0, serial: 1 };
+    let [readable, writable, ending, failed] =
+        [0, 1, 2, 3].map(|bit| move |n: u32| n >> bit & 1 == 1);
+    for n in 0..16 {
+        let [readable, writable] = [readable(n), writable(n)];
+        let [ending, failed] = [ending(n), failed(n)];
+        let before = reactor.hub().stats().reads;
+        reactor.net().inject(Event { token, readable, writable, ending, failed });
+        settle(&mut reactor);
+        assert!(reactor.hub().stats().reads - before <= 1, "{n:04b}");
+        reactor.net().send(client, &pattern(100, n as usize));
+        assert_eq!(read_all(&mut reactor, client), pattern(100, n as usize));
+    }
+    assert_eq!(reactor.hub().len(), 1);
 }
 
 #[test]
@@ -644,8 +666,23 @@ fn case_047_what_comes_before_the_last_answer_has_left_is_not_lingering() {
     assert_eq!(read_all(&mut reactor, client).len(), 100);
 }
 
+/// The one edge that says a socket can be written to comes when it is new, and is over by then.
 #[test]
-fn own_and_shared_bytes_leave_in_the_order_they_were_sent() {
+fn case_044_what_is_sent_later_needs_no_edge_to_leave() {
+    let mut reactor = world(Script::default(), 1, Config::default());
+    let client = reactor.net().client();
+    settle(&mut reactor);
+    let id = reactor.hub().ids().next().unwrap();
+    for n in 0..3 {
+        reactor.hub().peer(id).unwrap().send(&[n]);
+        reactor.turn().unwrap();
+        reactor.net().deliver_all();
+        assert_eq!(reactor.net().receive(client), [n]);
+    }
+}
+
+#[test]
+fn case_041_own_and_shared_bytes_leave_in_the_order_they_were_sent() {
     for window in [1, 7, 10_000] {
         let script = on_data(|peer, input| {
             for (i, &byte) in input.take_all().iter().enumerate() {

@@ -300,7 +300,7 @@ fn a_place_in_the_queue_is_not_inherited() {
 }
 
 #[test]
-fn a_slot_is_not_given_away_before_the_turn_is_over() {
+fn case_012_a_slot_is_not_given_away_before_the_turn_is_over() {
     let mut reactor = world(Echo, 1, Config::default());
     reactor.net().client();
     settle(&mut reactor);

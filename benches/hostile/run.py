@@ -23,7 +23,8 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
 import servers  # noqa: E402
 from servers import common  # noqa: E402
 
-ATTACKS = ["sweep", "descriptors", "churn", "slow", "hoarders", "refusals", "stops", "lossy", "soak"]
+ATTACKS = ["sweep", "descriptors", "churn", "slow", "hoarders", "refusals", "stops", "lossy", "syns",
+           "cage", "soak"]
 
 
 def main():

@@ -12,6 +12,8 @@ mod chat;
 mod deadlines;
 #[cfg(target_os = "linux")]
 mod inherited;
+#[cfg(target_os = "linux")]
+mod kernel;
 mod limits;
 mod load;
 #[cfg(unix)]

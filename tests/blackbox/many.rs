@@ -31,7 +31,7 @@ fn exchange(clients: &mut [TcpStream], salt: usize) {
 }
 
 #[test]
-fn case_064_fifteen_thousand_at_once_cost_little_and_leave_nothing() {
+fn case_060_064_fifteen_thousand_at_once_cost_little_and_leave_nothing() {
     let connections = affordable();
     let server = Server::new("--protocol echo");
     let baseline = server.baseline();

@@ -107,6 +107,7 @@ impl<const SHORT_MEANS_DONE: bool> Net for Bent<SHORT_MEANS_DONE> {
     }
 
     fn read(&mut self, stream: &mut Self::Stream, into: &mut [u8]) -> io::Result<usize> {
+        self.fails("read")?;
         self.sim.read(stream, into)
     }
 

@@ -44,7 +44,7 @@ fn case_080_a_head_has_ten_seconds_whatever_comes_meanwhile() {
 }
 
 #[test]
-fn case_080_a_body_has_a_minute() {
+fn case_020_080_a_body_has_a_minute() {
     let head = "POST /echo HTTP/1.1\r\nHost: a\r\n";
     assert_eq!(drip(&format!("{head}Content-Length: 1000\r\n\r\n")), (60, 408));
     assert_eq!(drip(&format!("{head}Transfer-Encoding: chunked\r\n\r\nffff\r\n")), (60, 408));

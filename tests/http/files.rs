@@ -251,7 +251,7 @@ fn many_files_in_one_go_wait_for_a_client_that_reads() {
 }
 
 #[test]
-fn a_file_that_becomes_shorter_is_no_good_end() {
+fn case_051_a_file_that_becomes_shorter_is_no_good_end() {
     let folder = Folder::new();
     let path = folder.0.join("long.bin");
     File::create(&path).unwrap().write_all(&pattern(1_000_000, 1)).unwrap();

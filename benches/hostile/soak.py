@@ -1,0 +1,152 @@
+"""A soak: an hour at half load, with rude clients (rude.py) all the time.
+
+The server is `charkh serve --protocol echo` at a TCP and a TLS port. A polite load is half of what
+the server can do at its best, measured at the start. Minute by minute it is measured at charkh, and
+for some seconds at a bare epoll loop in C, which nobody is rude to: it tells what the machine did.
+Asked: no slope in memory (resident size from the second quarter to the last: at most 256 KiB), p99
+of the last quarter at most 1.05 times that of the first, all answers right, descriptors back where
+they were. A drift that the bare loop shows too is the machine's: the ratio of both is what counts.
+"""
+import contextlib
+import json
+import os
+import pathlib
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+
+import servers
+from servers import common
+
+RUDE = pathlib.Path(__file__).resolve().parent / "rude.py"
+CONNECTIONS = 50
+OPTIONS = ["--idle", "20s", "--first-byte", "10s", "--write-stall", "10s", "--memory-max", "256MiB"]
+SLOPE_MAX = 256 << 10
+DRIFT_MAX = 1.05
+
+
+@contextlib.contextmanager
+def rude(server, tls_port, seed):
+    """Rude clients within the block; yields a function that ends them and says what they did."""
+    command = [sys.executable, RUDE, server.port, tls_port, seed]
+    process = common.start(command, common.OURS, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                           text=True)
+    try:
+        yield lambda: json.loads(process.communicate()[0])
+    finally:
+        process.kill()
+        process.wait()
+
+
+@contextlib.contextmanager
+def bare():
+    """The bare loop, and its port; None where no compiler is."""
+    with tempfile.TemporaryDirectory() as folder:
+        program = pathlib.Path(folder) / "epoll"
+        source = common.HERE / "peers" / "epoll.c"
+        if subprocess.run(["cc", "-O2", "-o", program, source], check=False).returncode:
+            yield None
+            return
+        with common.running([program, "--edge"], common.THEIRS, stdout=subprocess.PIPE,
+                            text=True) as process:
+            yield common.port_of(process)
+
+
+def p99(port, rate, seconds):
+    """Of a polite load, in microseconds; its generator comes before all else on its processor."""
+    with common.real_time():
+        found = common.load(port, "-c", str(CONNECTIONS), "--rate", str(rate), "-d", f"{seconds}s",
+                            "--warmup", "1s", cpus=common.OURS)
+    if found["errors"]:
+        sys.exit(f"the polite were not served well: {found['errors']}")
+    return found["latency"]["p99_ns"] / 1000
+
+
+def slope(samples):
+    """Bytes an hour, by least squares of (seconds, bytes)."""
+    times, sizes = zip(*samples)
+    return 3600 * statistics.linear_regression(times, sizes).slope if len(samples) > 2 else 0.0
+
+
+def quarter(values, which):
+    size = len(values)
+    return statistics.median(values[size * which // 4:size * (which + 1) // 4] or values)
+
+
+def minutes(server, control, seconds, args):
+    """The soak itself: what was seen in each round."""
+    rate = 1000 if args.quick else half_load(server)
+    span, look = (2, 1) if args.quick else (45, 10)
+    begun, rounds = time.monotonic(), []
+    while time.monotonic() < begun + seconds:
+        found = {"ours": p99(server.port, rate, span),
+                 "bare": control and p99(control, rate, look)}
+        found |= {"at": time.monotonic() - begun, "resident": server.resident(),
+                  "descriptors": server.descriptors()}
+        rounds.append(found)
+        if not args.quick:
+            print(f"  {found['at']:6.0f} s: p99 {found['ours']:.0f} us, bare "
+                  f"{found['bare'] or 0:.0f} us, {found['resident'] >> 10} KiB, "
+                  f"{found['descriptors']} descriptors")
+    return rate, rounds
+
+
+def half_load(server):
+    found = common.load(server.port, "-c", str(CONNECTIONS), "-d", "5s", cpus=common.OURS)
+    return int(found["requests"] / found["measured_s"] / 2)
+
+
+def run(args):
+    seconds = 4 if args.quick else int(os.environ.get("CHARKH_SOAK_S", 3600))
+    with contextlib.ExitStack() as stack:
+        tls_port = servers.free_port()
+        tls = [f"tls:{servers.HOST}:{tls_port}", "--tls-self-signed"]
+        # What else this machine does is not the server's: nobody comes before it.
+        with common.real_time():
+            served = servers.serving("echo", *tls, *OPTIONS, cpus=common.THEIRS)
+            server = stack.enter_context(served)
+            control = stack.enter_context(bare())
+        common.at_rest(server.pid)
+        baseline = server.descriptors()
+        end = stack.enter_context(rude(server, tls_port, args.seed))
+        rate, rounds = minutes(server, control, seconds, args)
+        did = end()
+        back = servers.until("everybody has gone",
+                             lambda: server.descriptors() <= baseline, look_s=0.05)
+        well = server.is_well()
+        lines = len(server.log_lines())
+    return judged(args, seconds, rate, rounds, did, back, well, lines)
+
+
+def judged(args, seconds, rate, rounds, did, back, well, lines):
+    sizes = [found["resident"] for found in rounds]
+    ours = [found["ours"] for found in rounds]
+    drift = quarter(ours, 3) / quarter(ours, 0)
+    grew = quarter(sizes, 3) - quarter(sizes, 1)
+    rows = [
+        ("polite requests a second, half of the most", rate, None, None),
+        ("rude clients", sum(did["did"].values()), "some", sum(did["did"].values()) > 50),
+        ("answers that were wrong", len(did["wrong"]), 0, not did["wrong"]),
+        ("served well at the end", well or "yes", "yes", not well),
+        ("memory grown, second quarter to last", f"{grew / 1024:.0f} KiB",
+         f"{SLOPE_MAX >> 10} KiB", args.quick or grew <= SLOPE_MAX),
+        ("the same as a slope over all", f"{slope([(f['at'], f['resident']) for f in rounds]) / 1024:.0f} KiB/h",
+         None, None),
+        ("resident at the end", f"{sizes[-1] / 2**20:.1f} MiB", None, None),
+        ("p99, first quarter", f"{quarter(ours, 0):.0f} us", None, None),
+        ("p99, last quarter to first", f"{drift:.3f}", None, None),
+        ("descriptors back after", f"{back:.1f} s", None, None),
+        ("lines in the log", lines, f"{seconds * 10 + 50}", lines <= seconds * 10 + 50),
+    ]
+    if all(found["bare"] for found in rounds):
+        both = [found["ours"] / found["bare"] for found in rounds]
+        bare_drift = quarter([found["bare"] for found in rounds], 3) / quarter(
+            [found["bare"] for found in rounds], 0)
+        beside = quarter(both, 3) / quarter(both, 0)
+        rows += [("the bare loop's drift", f"{bare_drift:.3f}", None, None),
+                 ("drift beside the bare loop's", f"{beside:.3f}", DRIFT_MAX,
+                  args.quick or min(drift, beside) <= DRIFT_MAX)]
+    common.show(f"A soak of {seconds} s", rows)
+    return {"rate": rate, "rounds": rounds, "did": did, "seconds": seconds}
