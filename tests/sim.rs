@@ -2,11 +2,13 @@
 mod chaos;
 mod common;
 
+use std::time::Duration;
+
 use chaos::Dice;
 use charkh::{
     Config, Reason,
     net::{
-        Faults,
+        Faults, Net,
         sim::{self, Sim},
     },
 };
@@ -78,4 +80,58 @@ fn case_040_echo_gives_back_every_byte_whatever_the_pieces() {
         assert!(reactor.net().sees_end(client) && !reactor.net().sees_reset(client));
         assert!(reactor.hub().is_empty());
     });
+}
+
+/// A day of this world: somebody comes every four seconds or so, most are rude, and things go wrong. What
+/// is held never grows from hour to hour, and when they have gone nothing is left.
+#[test]
+fn case_064_a_day_leaves_nothing() {
+    const HOUR: Duration = Duration::from_secs(3600);
+    let second = Duration::from_secs(1);
+    let mut net = Sim::new(24);
+    net.looks_max = u64::MAX;
+    let faults = Faults::harmless(20);
+    net.faults = Faults { aborted: 20, reset: 5, half_close: 5, slow: 5, ..faults };
+    let idle = Some(60 * second);
+    let config = Config { idle, lifetime: Some(HOUR), ..Config::default() };
+    let mut reactor = charkh::Reactor::with(Echo, net, config).unwrap();
+    reactor.listen("127.0.0.1:1").unwrap();
+    let mut inside = Vec::new();
+    let mut hours = [0; 24];
+    while let Some(most) = hours.get_mut((reactor.net().now().as_secs() / 3600) as usize) {
+        *most = reactor.hub().stats().memory.max(*most);
+        let net = reactor.net();
+        inside.retain(|&client| !net.sees_end(client) && !net.was_reset(client));
+        inside.push(net.client());
+        for _ in 0..3 {
+            let who = inside[net.random(inside.len())];
+            match net.random(8) {
+                0 => net.reset_client(who),
+                1 => net.finish_client(who),
+                2 => net.set_window(who, 0),
+                3 | 4 => drop(net.receive(who)),
+                _ => {
+                    let size = net.random(5000);
+                    net.send(who, &pattern(size, 7));
+                }
+            }
+        }
+        let pause = Duration::from_millis(net.random(8000) as u64);
+        let until = net.now() + pause;
+        while reactor.net().now() < until {
+            let left = until - reactor.net().now();
+            reactor.turn_within(left).unwrap();
+        }
+    }
+    println!("most bytes held, hour by hour: {hours:?}");
+    let (first, last) = (&hours[1..5], &hours[20..]);
+    assert!(last.iter().max() <= first.iter().max().map(|most| most * 2).as_ref(), "{hours:?}");
+
+    // Nobody says anything any more.
+    let end = reactor.net().now() + 2 * HOUR;
+    while reactor.net().now() < end && reactor.turn_within(HOUR).is_ok() {}
+    let stats = reactor.hub().stats();
+    assert!(reactor.hub().is_empty() && stats.accepted > 15_000, "{:?}", reactor.hub());
+    assert_eq!((stats.memory, stats.armed, reactor.net().open_streams()), (0, 0, 0));
+    assert_eq!((stats.released, stats.ended.iter().sum()), (stats.accepted, stats.accepted));
 }
