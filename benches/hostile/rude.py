@@ -82,7 +82,12 @@ def leaves_without_reading(rude):
 def ends_its_half_and_reads(rude):
     with rude.connect() as sock:
         text = rude.text(100_000)
-        sender = threading.Thread(target=lambda: (sock.sendall(text), sock.shutdown(socket.SHUT_WR)))
+
+        def send():
+            sock.sendall(text)
+            sock.shutdown(socket.SHUT_WR)
+
+        sender = threading.Thread(target=send)
         sender.start()
         heard = b"".join(iter(lambda: sock.recv(65536), b""))
         sender.join()
