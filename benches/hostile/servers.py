@@ -35,7 +35,8 @@ http {{
     uwsgi_temp_path {dir}/uwsgi; scgi_temp_path {dir}/scgi;
     server {{
         listen {host}:{port} backlog=4096{ssl};
-        ssl_certificate {dir}/cert.pem; ssl_certificate_key {dir}/cert.pem;
+        ssl_protocols TLSv1.2 TLSv1.3; ssl_certificate {dir}/cert.pem;
+        ssl_certificate_key {dir}/cert.pem;
         location / {{ default_type text/plain; return 200 "{body}"; }}
     }}
 }}
@@ -209,6 +210,14 @@ def stranger():
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
     return context
+
+
+def hello():
+    """What a client of TLS says first."""
+    said = ssl.MemoryBIO()
+    with contextlib.suppress(ssl.SSLWantReadError):
+        stranger().wrap_bio(ssl.MemoryBIO(), said).do_handshake()
+    return said.read()
 
 
 @contextlib.contextmanager
