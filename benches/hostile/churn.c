@@ -4,7 +4,7 @@
  * churn PORT COUNT SEED KINDS REQUEST REPLY SIZE
  *
  * KINDS are letters; each client is one of them, drawn. REQUEST is what clients say, in hex; its
- * answer begins with REPLY, in hex, and has SIZE bytes. After every 256 clients comes a polite one:
+ * answer begins with REPLY, in hex, and has SIZE bytes. After every 99 clients comes a polite one:
  * it is answered when all before it were accepted, so the kernel's queue never overflows.
  *
  *   f, r  ends at once, with FIN; with RST
@@ -27,7 +27,7 @@
 #include <sys/time.h>
 #include <unistd.h>
 
-enum { SILENT = 64, POLITE_EVERY = 256, ADDRESSES = 200, ADDRESS_EACH = 4096, LONGEST = 65536 };
+enum { SILENT = 64, POLITE_EVERY = 100, ADDRESSES = 200, ADDRESS_EACH = 4096, LONGEST = 65536 };
 
 static long number;
 static unsigned char request[LONGEST], reply[LONGEST], heard[LONGEST];

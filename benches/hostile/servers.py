@@ -201,6 +201,15 @@ class Server:
         """Bytes of memory that it has, and no other process shares."""
         return common.anonymous(self.pid)
 
+    def log_size(self):
+        """How many lines of log, which may be gigabytes that still grow."""
+        lines, left = 0, self.log.stat().st_size
+        with self.log.open("rb") as file:
+            while left > 0 and (piece := file.read(min(left, 1 << 20))):
+                left -= len(piece)
+                lines += piece.count(b"\n")
+        return lines
+
     def log_lines(self):
         return self.log.read_text(errors="replace").splitlines()
 
