@@ -35,7 +35,8 @@ http {{
     uwsgi_temp_path {dir}/uwsgi; scgi_temp_path {dir}/scgi;
     server {{
         listen {host}:{port} backlog=4096{ssl};
-        ssl_certificate {dir}/cert.pem; ssl_certificate_key {dir}/cert.pem;
+        ssl_protocols TLSv1.2 TLSv1.3; ssl_certificate {dir}/cert.pem;
+        ssl_certificate_key {dir}/cert.pem;
         location / {{ default_type text/plain; return 200 "{body}"; }}
     }}
 }}
@@ -200,6 +201,15 @@ class Server:
         """Bytes of memory that it has, and no other process shares."""
         return common.anonymous(self.pid)
 
+    def log_size(self):
+        """How many lines of log, which may be gigabytes that still grow."""
+        lines, left = 0, self.log.stat().st_size
+        with self.log.open("rb") as file:
+            while left > 0 and (piece := file.read(min(left, 1 << 20))):
+                left -= len(piece)
+                lines += piece.count(b"\n")
+        return lines
+
     def log_lines(self):
         return self.log.read_text(errors="replace").splitlines()
 
@@ -209,6 +219,14 @@ def stranger():
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
     return context
+
+
+def hello():
+    """What a client of TLS says first."""
+    said = ssl.MemoryBIO()
+    with contextlib.suppress(ssl.SSLWantReadError):
+        stranger().wrap_bio(ssl.MemoryBIO(), said).do_handshake()
+    return said.read()
 
 
 @contextlib.contextmanager

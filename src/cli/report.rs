@@ -77,6 +77,7 @@ fn line(
     push(&mut line, "turn_p99", quantile(0.99));
     push(&mut line, "turn_max", micros(longest));
     push(&mut line, "memory", stats.memory);
+    push(&mut line, "timers_armed", stats.armed);
     for ((name, now), (_, then)) in limits(stats).into_iter().zip(limits(earlier)) {
         if now > then {
             push(&mut line, name, now - then);

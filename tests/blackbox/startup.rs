@@ -191,7 +191,7 @@ fn statistics_come_while_nothing_happens_and_say_what_happened() {
     let names: Vec<&str> = fields.iter().step_by(2).copied().collect();
     assert_eq!(fields.len() % 2, 0, "{line}");
     assert_eq!(
-        names[..11],
+        names[..12],
         [
             "seconds",
             "connections",
@@ -203,7 +203,8 @@ fn statistics_come_while_nothing_happens_and_say_what_happened() {
             "turn_p50",
             "turn_p99",
             "turn_max",
-            "memory"
+            "memory",
+            "timers_armed"
         ],
         "{line}"
     );
