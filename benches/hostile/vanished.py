@@ -1,0 +1,157 @@
+"""Clients of which from some moment on no packet passes, and when the server lets go of them."""
+import contextlib
+import random
+import socket
+import threading
+import time
+
+import servers
+from sockets import LOOK_S, Sockets
+
+LATE_S = 0.1
+TRIES_MAX = 20  # to do all that comes before it vanishes
+SILENCE_S, LIFETIME_S = 3, 12
+# What the http example waits for: its own, and the library's.
+HTTP_HEAD_S, HTTP_BODY_S, HTTP_IDLE_S, WRITE_STALL_S = 10, 60, 75, 60
+HEAD = b"POST /echo HTTP/1.1\r\nHost: a\r\n"
+
+
+def options(name, quick):
+    if name == "http":
+        return []
+    silence, lifetime = (1, 3) if quick else (SILENCE_S, LIFETIME_S)
+    return ["--first-byte", f"{silence}s", "--idle", f"{silence}s", "--write-stall", f"{silence}s",
+            "--handshake-timeout", f"{silence}s", "--lifetime", f"{lifetime}s"]
+
+
+def kinds(name, quick):
+    """What they do before they vanish, and how long the server may then wait for them."""
+    if name == "http":
+        slow = [] if quick else [
+            ("silent", silent, HTTP_IDLE_S), ("after an answer", answered, HTTP_IDLE_S),
+            ("within a body", says(HEAD + b"Content-Length: 9\r\n\r\nhalf"), HTTP_BODY_S),
+            ("does not read", unread, WRITE_STALL_S),
+        ]
+        return [("within a head", says(HEAD), HTTP_HEAD_S)] * (not quick) + slow
+    silence, lifetime = (1, 3) if quick else (SILENCE_S, LIFETIME_S)
+    all_kinds = [("silent", silent, silence), ("after an answer", answered, silence),
+                 ("does not read", unread, silence), ("talks on", talks, lifetime)]
+    if name == "tls":
+        all_kinds += [("within a handshake", says(b"\x16\x03\x01\x02\0\x01"), silence)]
+    return all_kinds[:2] if quick else all_kinds
+
+
+def all_of(server, line, quick):
+    """Some of each kind at once. For each kind, how much later than its deadline each was gone."""
+    servers.until("nobody is there", lambda: not Sockets(server).now())
+    baseline = server.descriptors()
+    each, late, threads, lock = 2 if quick else 5, {}, [], threading.Lock()
+
+    def one(what, do, deadline_s):
+        for _ in range(TRIES_MAX):
+            # It ended, or never came to be, while it was still at it.
+            with contextlib.suppress(EOFError, OSError, SystemExit):
+                found = vanish(server, line, sockets, do, deadline_s)
+                with lock:
+                    late.setdefault(what, []).append(round(found, 3))
+                return
+
+    with Sockets(server) as sockets:
+        for kind in kinds(server.name, quick):
+            threads += [threading.Thread(target=one, args=kind) for _ in range(each)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        servers.until("those that did not vanish are gone", lambda: not sockets.since, 90)
+    asked = [what for what, _, _ in kinds(server.name, quick)]
+    return {"late s": {what: late.get(what, []) for what in asked}, "each": each,
+            "descriptors": server.descriptors() - baseline, "log lines": len(server.log_lines())}
+
+
+def vanish(server, line, sockets, do, deadline_s):
+    """How much later than after its deadline the server let go of one."""
+    sock = socket.socket()
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    sock.settimeout(servers.PATIENCE_S)
+    sock.connect(server.address())
+    port = sock.getsockname()[1]
+    # Our last word of three may have been lost, and then it has nobody to wait for.
+    servers.until("the server has it", lambda: port in sockets.since)
+    try:
+        came = sockets.since[port]
+        sock = do(sock, server)
+        since = came if do is talks else time.monotonic()
+        line.vanish(port)
+        if port not in sockets.since and do is not talks:
+            raise EOFError
+        gone = since + deadline_s + 20
+        while time.monotonic() < gone:
+            if port not in sockets.since:
+                gone = sockets.ended[port]
+            time.sleep(LOOK_S)
+        return gone - since - deadline_s
+    finally:
+        line.vanish(port)
+        sock.close()
+
+
+def secured(sock, server):
+    return servers.stranger().wrap_socket(sock) if server.name in servers.TLS else sock
+
+
+def silent(sock, _):
+    return sock
+
+
+def answered(sock, server):
+    sock = secured(sock, server)
+    sock.sendall(servers.SERVERS[server.name][1])
+    if not sock.recv(4096):
+        raise EOFError
+    return sock
+
+
+def says(text):
+    """This, of which the server waits for the rest; it has arrived when it is acknowledged."""
+    def do(sock, _):
+        sock.sendall(text)
+        servers.until("it is acknowledged", lambda: servers.unsent(sock) == 0)
+        return sock
+    return do
+
+
+def unread(sock, server):
+    """It asks for more than it reads, and vanishes with what it asked for on its way."""
+    sock = secured(sock, server)
+    request = random.Random(1).randbytes(16 << 10)
+    if server.name == "http":
+        request = HEAD + b"Content-Length: 16384\r\n\r\n" + request
+    sock.settimeout(0.5)
+    with contextlib.suppress(TimeoutError):
+        for _ in range(20):
+            sock.sendall(request)
+    return sock
+
+
+def talks(sock, server):
+    """Never silent, so that only the lifetime ends it."""
+    sock = secured(sock, server)
+    with contextlib.suppress(OSError):
+        while True:
+            sock.sendall(b"still here\n")
+            if not sock.recv(4096):
+                return sock
+            time.sleep(0.05)
+    return sock
+
+
+def rows(result, quick):
+    rows = [("descriptors more after the vanished", result["descriptors"], 0,
+             result["descriptors"] <= 0)]
+    for what, late in result["late s"].items():
+        goal = "gone" if quick else f"+{LATE_S} s"
+        limit = 9 if quick else LATE_S + LOOK_S
+        figure = f"{min(late):+.2f} to {max(late):+.2f} s" if late else "none"
+        rows.append((f"vanished, {what}: gone", figure, goal, len(late) == result["each"] and max(late) <= limit))
+    return rows
