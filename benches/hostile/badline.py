@@ -1,10 +1,10 @@
-"""A bad line: two network namespaces, and between them a process that carries their packets, late,
-in the wrong order, twice, or not at all.
+"""A bad line: two network namespaces, and between them a process that carries their packets,
+late, in the wrong order, twice, or not at all.
 
-Each side has a TUN device, and whoever carries reads from one and writes to the other. So it needs no
-`tc netem`, which many kernels lack; what is dropped is drawn from a seed; and all of it is gone with
-the process that made it, however that ends. Without root it makes a user namespace of its own, where
-that is allowed.
+Each side has a TUN device, and whoever carries reads from one and writes to the other. So it needs
+no `tc netem`, which many kernels lack; what is dropped is drawn from a seed; and all of it is gone
+with the process that made it, however that ends. Without root it makes a user namespace of its own,
+where that is allowed.
 """
 import collections
 import contextlib
@@ -45,8 +45,10 @@ def may_make_namespaces():
     if os.geteuid() == 0:
         return
     user, group = os.geteuid(), os.getegid()
-    call("unshare", CLONE_NEWUSER)
-    for file, text in [("setgroups", "deny"), ("uid_map", f"0 {user} 1"), ("gid_map", f"0 {group} 1")]:
+    # With a network of its own, to come back to: the old one is another's.
+    call("unshare", CLONE_NEWUSER | CLONE_NEWNET)
+    maps = [("setgroups", "deny"), ("uid_map", f"0 {user} 1"), ("gid_map", f"0 {group} 1")]
+    for file, text in maps:
         with open(f"/proc/self/{file}", "w") as f:
             f.write(text)
 
@@ -61,7 +63,8 @@ class Side:
             try:
                 self.namespace = os.open("/proc/thread-self/ns/net", os.O_RDONLY)
                 self.tun = os.open("/dev/net/tun", os.O_RDWR | os.O_NONBLOCK)
-                fcntl.ioctl(self.tun, TUNSETIFF, struct.pack("16sH14x", b"bad0", IFF_TUN | IFF_NO_PI))
+                request = struct.pack("16sH14x", b"bad0", IFF_TUN | IFF_NO_PI)
+                fcntl.ioctl(self.tun, TUNSETIFF, request)
                 for command in ["link set lo up", f"addr add {address}/24 dev bad0",
                                 f"link set bad0 mtu {MTU} up"]:
                     subprocess.run(["ip", *command.split()], check=True)
@@ -128,8 +131,10 @@ class Line:
         os.close(self.over)
 
     def vanish(self, port):
-        """Nothing passes any more from or to this port of a client."""
+        """Nothing passes any more from or to this port of a client; what is under way is lost. The
+        moment of it."""
         self.gone.add(port)
+        return time.monotonic()
 
     def carry(self):
         with selectors.DefaultSelector() as ready:
@@ -144,6 +149,8 @@ class Line:
                     self.take(key.fd, key.data)
                 while self.under_way and self.under_way[0][0] <= time.monotonic():
                     _, _, out, packet = heapq.heappop(self.under_way)
+                    if self.is_of_the_vanished(packet):
+                        continue
                     with contextlib.suppress(OSError):  # the device's own queue may be full
                         os.write(out, packet)
 
@@ -152,13 +159,17 @@ class Line:
             while packet := os.read(tun, 65536):
                 self.send(packet, way)
 
+    def is_of_the_vanished(self, packet):
+        is_one = bool(self.gone) and not self.gone.isdisjoint(ports(packet))
+        self.counts["of the vanished"] += is_one
+        return is_one
+
     def send(self, packet, way):
         """Draw what becomes of a packet. As many numbers are drawn for each, whatever it is."""
         lost, again, behind = (self.chance.random() for _ in range(3))
         if packet[0] >> 4 != 4:
             return  # IPv6 looks for neighbours
-        if self.gone and self.gone & set(ports(packet)):
-            self.counts["of the vanished"] += 1
+        if self.is_of_the_vanished(packet):
             return
         now = time.monotonic()
         self.counts["packets"] += 1

@@ -1,21 +1,21 @@
-"""A lossy network: 1, 10 and 30 % of all packets dropped, 1 Mbit/s each way, 10 ms there and 10 back;
-some come twice, some late. `badline.py` makes it: two namespaces for each line and server, and a
-process between them that draws from the seed (not `tc netem`, which not every kernel has).
+"""A lossy network: 1, 10 and 30 % of all packets dropped, 1 Mbit/s each way, 10 ms there and 10
+back; some come twice, some late. `badline.py` makes it: two namespaces for each line and server,
+and a process between them that draws from the seed (not `tc netem`, which not every kernel has).
 
 Asked of charkh (echo, TLS, and the http example's POST /echo), for each line:
-- transfers: pieces of 1 B to 16 KiB, seeded, go there and back, one to four on a connection, by many
-  clients at once. Every piece comes back byte for byte; none is given up. A connection may end before
-  its last answer only by a deadline, and then its piece is sent again on another.
-- the vanished: clients of which from some moment on no packet passes: before their first byte, in a
-  handshake, after an answer, within a request, with an answer under way that they have not read; and
-  one that never stops talking, for the lifetime. Each is gone from the server's sockets when its
-  deadline is over, not later by 100 ms (and the 20 ms between two looks).
+- transfers: pieces of 1 B to 16 KiB, seeded, go there and back, one to four on a connection, by
+  many clients at once. Every piece comes back byte for byte; none is given up. A connection may end
+  before its last answer only by a deadline, and then its piece is sent again on another.
+- the vanished: clients of which from some moment on no packet passes: before their first byte, in
+  a handshake, after an answer, within a request, with an answer under way that they have not read;
+  and one that never stops talking, for the lifetime. None is seen among the server's sockets 100 ms
+  after its deadline; there is a look every 20 ms, or as often as the machine allows.
 - no connection is older than its lifetime, and at the end the server has the descriptors it began
   with, and is well.
 
 `--quick`: one line each, 10 %, few pieces; when they vanish, that they are gone at all. It needs
-root or user namespaces, and /dev/net/tun: where they are missing it is left out, but not where CI is
-set in the environment.
+root or user namespaces, and /dev/net/tun: where they are missing it is left out, but not where CI
+is set in the environment.
 """
 import collections
 import concurrent.futures
@@ -30,7 +30,7 @@ import time
 import badline
 import servers
 import vanished
-from sockets import Sockets
+from sockets import Sockets, nobody_is_there
 
 SIZE_MAX = 16 << 10
 TRIES_MAX = 50  # for one piece
@@ -59,7 +59,8 @@ def run(args):
     jobs = [(name, loss, args.seed * 1000 + n, args.quick)
             for n, (name, loss) in enumerate((name, loss) for loss in losses for name in names)]
     context = multiprocessing.get_context("fork")
-    with concurrent.futures.ProcessPoolExecutor(len(jobs), context, badline.end_with_parent) as pool:
+    pool = concurrent.futures.ProcessPoolExecutor(len(jobs), context, badline.end_with_parent)
+    with pool:
         results = list(pool.map(on_a_line, jobs))
     for (name, loss, seed, quick), result in zip(jobs, results):
         show(name, loss, seed, quick, result)
@@ -71,7 +72,7 @@ def run(args):
 
 
 def unable():
-    """Why there can be no such network here, or nothing; found out by a process that ends with it."""
+    """Why there can be no such network here, or nothing; a process finds out that ends with it."""
     if not os.access("/dev/net/tun", os.R_OK | os.W_OK):
         return "there is no /dev/net/tun for us"
     child = os.fork()
@@ -106,7 +107,7 @@ def on_a_line(job):
 
 def transfers(server, seed, quick):
     # Whoever asked whether it serves is gone.
-    servers.until("nobody is there", lambda: not Sockets(server).now())
+    servers.until("nobody is there", lambda: nobody_is_there(server))
     baseline = server.descriptors()
     crowd = Crowd(server, seed, 12 if quick else PIECES)
     began = time.monotonic()
