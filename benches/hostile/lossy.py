@@ -30,7 +30,7 @@ import time
 import badline
 import servers
 import vanished
-from sockets import Sockets, nobody_is_there
+from sockets import Sockets
 
 SIZE_MAX = 16 << 10
 TRIES_MAX = 50  # for one piece
@@ -101,14 +101,18 @@ def on_a_line(job):
         options = vanished.options(name, quick)
         with line.server.entered(), servers.serving(name, *options) as server:
             with line.client.entered():
-                result["vanished"] = vanished.all_of(server, line, quick)
+                result["vanished"] = vanished.all_of(server, line, at_rest(server), quick)
         return result | {"line": dict(line.counts)}
 
 
+def at_rest(server):
+    """Its descriptors, when whoever asked whether it serves is gone."""
+    servers.common.at_rest(server.pid, still_s=0.1)
+    return server.descriptors()
+
+
 def transfers(server, seed, quick):
-    # Whoever asked whether it serves is gone.
-    servers.until("nobody is there", lambda: nobody_is_there(server))
-    baseline = server.descriptors()
+    baseline = at_rest(server)
     crowd = Crowd(server, seed, 12 if quick else PIECES)
     began = time.monotonic()
     with Sockets(server) as sockets:

@@ -6,7 +6,7 @@ import threading
 import time
 
 import servers
-from sockets import Sockets, nobody_is_there
+from sockets import Sockets
 
 LATE_S = 0.1
 LONGEST_S = 200
@@ -44,11 +44,9 @@ def kinds(name, quick):
     return all_kinds[:2] if quick else all_kinds
 
 
-def all_of(server, line, quick):
+def all_of(server, line, baseline, quick):
     """Some of each kind at once. For each kind, how long after its deadline each was still seen,
     and was seen no more."""
-    servers.until("nobody is there", lambda: nobody_is_there(server))
-    baseline = server.descriptors()
     each, late, gone, threads, lock = 2 if quick else 5, {}, [], [], threading.Lock()
 
     def one(what, do, deadline_s):
@@ -60,7 +58,7 @@ def all_of(server, line, quick):
                     gone.append((what, sock, port, since + deadline_s))
                 return
 
-    with Sockets(server) as sockets:
+    with Sockets(server, by_port=True) as sockets:
         for kind in kinds(server.name, quick):
             threads += [threading.Thread(target=one, args=kind) for _ in range(each)]
         for thread in threads:
