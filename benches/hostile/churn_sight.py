@@ -43,6 +43,10 @@ class Sight:
         return [line for line in text[:text.rfind("\n") + 1].splitlines()
                 if line.startswith("seconds ")]
 
+    def complaints(self):
+        """Lines of log that nobody asked for."""
+        return self.server.log_size() - len(self.lines())
+
     def info(self):
         """What Redis is asked; whoever asks is not counted."""
         with socket.create_connection(self.server.address(), servers.PATIENCE_S) as client:
