@@ -70,9 +70,8 @@ class Churn:
     def all(self, count, warm, parts):
         sight, start = self.sight, self.sight.resident()
         sight.manners()
-        common.at_rest(self.server.pid)
         begun, cpu_s, embryos = time.monotonic(), self.server.cpu_s(), embryonic_resets()
-        first, lines = sight.look(), sight.complaints()
+        first, lines = sight.first_look(), sight.complaints()
         sizes, held = [], []
         for part in [warm] + [(count - warm) // parts] * parts:
             self.some(part)
@@ -88,7 +87,7 @@ class Churn:
                 "embryos": embryonic_resets() - embryos,
                 "cpu_us": 1e6 * (self.server.cpu_s() - cpu_s) / self.came,
                 "first": first, "last": last, "start": start, "warm": sizes[0], "sizes": sizes,
-                "left": worst([*held, sight.left(first, last)]), 
+                "left": worst([*held, sight.left(first, last)]),
                 # Whoever tells of its timers need not show that there are none.
                 "sleeps": None if last["timers"] == 0 and count < OTHERS else sight.sleeps(),
                 "lines": sight.complaints() - lines}
