@@ -4,6 +4,7 @@ import socket
 import time
 
 import servers
+from servers import common
 
 
 class Sight:
@@ -16,6 +17,12 @@ class Sight:
 
     def resident(self):
         return self.server.resident()
+
+    def first_look(self):
+        """When nobody is there: whoever was has been seen to go."""
+        common.at_rest(self.server.pid)
+        servers.until("nobody is connected", lambda: not self.look()["connections"], look_s=0.05)
+        return self.look()
 
     def look(self):
         """What should be as before when nobody is there: descriptors, connections, timers."""
@@ -43,6 +50,10 @@ class Sight:
         return [line for line in text[:text.rfind("\n") + 1].splitlines()
                 if line.startswith("seconds ")]
 
+    def complaints(self):
+        """Lines of log that nobody asked for."""
+        return self.server.log_size() - len(self.lines())
+
     def info(self):
         """What Redis is asked; whoever asks is not counted."""
         with socket.create_connection(self.server.address(), servers.PATIENCE_S) as client:
@@ -67,7 +78,8 @@ class Sight:
     def left(self, first, last):
         """What is held now and was not at first."""
         counted = ["descriptors", "connections", "timers"]
-        return {what: last[what] - first[what] for what in counted if first[what] is not None}
+        return {what: max(0, last[what] - first[what]) for what in counted
+                if first[what] is not None}
 
     def sleeps(self):
         """It does not wake for a whole second, so no timer is armed. What the kernel or a thread
