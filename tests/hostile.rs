@@ -31,13 +31,48 @@ fn attack(name: &str) {
 }
 
 #[test]
+fn case_001_out_of_descriptors_with_others_waiting() {
+    attack("descriptors");
+}
+
+#[test]
 fn case_008_a_flood_of_syns() {
     attack("syns");
 }
 
 #[test]
+fn case_019_020_091_clients_that_are_slow() {
+    attack("slow");
+}
+
+#[test]
+fn case_037_038_066_clients_that_never_read_and_that_promise_much() {
+    attack("hoarders");
+}
+
+#[test]
+fn case_046_119_a_refusal_is_seen_by_those_who_are_still_sending() {
+    attack("refusals");
+}
+
+#[test]
+fn case_052_a_lossy_network_and_those_who_vanish_in_it() {
+    attack("lossy");
+}
+
+#[test]
+fn case_064_092_they_come_and_go_in_all_ways() {
+    attack("churn");
+}
+
+#[test]
 fn case_068_less_memory_than_the_machine_has() {
     attack("cage");
+}
+
+#[test]
+fn case_081_086_087_stops_at_random_moments_takeovers_and_kills() {
+    attack("stops");
 }
 
 #[test]
