@@ -13,6 +13,8 @@ import threading
 import time
 
 LOOK_S = 0.02
+# Whoever looks so rarely is kept from it by others on the machine, and so is the server.
+STILL_S = 0.05
 
 
 class Sockets:
@@ -25,6 +27,7 @@ class Sockets:
         self.since, self.longest = {}, 0.0
         # When each was seen for the last time, and when it was missed for the first.
         self.seen, self.missed = {}, {}
+        self.stills = []  # from when to when nobody looked
 
     def __enter__(self):
         self.process = subprocess.Popen(self.command, stdout=subprocess.PIPE, text=True)
@@ -42,11 +45,19 @@ class Sockets:
         for line in self.process.stdout:
             what, name, *times = line.split()
             name, times = int(name), [float(text) for text in times]
-            if what == "came":
+            if what == "still":
+                self.stills.append(times)
+            elif what == "came":
                 self.since[name] = times[0]
             else:
                 self.seen[name], self.missed[name] = times
                 self.longest = max(self.longest, times[0] - self.since.pop(name))
+
+    def late_s(self, name, due):
+        """How long after `due` it was seen, without the time in which the machine stood still."""
+        seen = self.seen[name]
+        stood = sum(max(0, min(end, seen) - max(begin, due)) for begin, end in self.stills)
+        return seen - due - stood
 
     def oldest_s(self):
         """How long the longest of all lasted, or has lasted, as far as it was seen."""
@@ -83,6 +94,8 @@ def watch(pid, port=None):
         before = time.monotonic()  # who is seen was there
         found = sockets_of(pid)
         after = time.monotonic()  # who is not seen is gone
+        if last and after - last > STILL_S:
+            print("still", 0, last, after)
         if new := found - known:
             ports = clients_of(pid, port) if port else {inode: inode for inode in new}
             for inode in new & ports.keys():

@@ -170,8 +170,9 @@ def show(name, total, is_ours, quick=False):
 def exits(name, total, is_ours):
     rows, plain = [], sorted(total["s"])
     if plain:
-        rows.append(("exit after the last client: median, latest",
-                     f"{plain[len(plain) // 2]:.3f}, {plain[-1]:.3f} s",
+        shares = [plain[len(plain) * share // 100] for share in (50, 95)]
+        rows.append(("exit after the last client: 50 %, 95 %, latest",
+                     ", ".join(f"{time:.3f}" for time in [*shares, plain[-1]]) + " s",
                      f"{LATE_S} s" if is_ours else None, plain[-1] <= LATE_S))
     if latest := max(total["stalled s"], default=0):
         grace = GRACE_S if name in ("echo", "tls") else EXAMPLE_GRACE_S
