@@ -1,9 +1,10 @@
 #!/usr/bin/env python3
 """Which connections a server has, as the kernel sees it: for servers that tell nothing of it.
 
-As a program, with a process and a port, it looks every 20 ms and says who has come and who has gone.
-It is a process of its own, for whoever measures may be busy. It looks at the descriptors of the
-server, for the kernel's table of connections is slow to read: that is only asked whose a new one is.
+As a program, with a process and a port, it looks every 20 ms and says who has come and who has
+gone. It is a process of its own, for whoever measures may be busy. It looks at the descriptors of
+the server, for the kernel's table of connections is slow to read: that is only asked whose a new
+one is.
 """
 import contextlib
 import os
@@ -18,8 +19,8 @@ STILL_S = 0.05
 
 
 class Sockets:
-    """What is seen of a server's connections within a block: by the ports of clients, or if these do
-    not matter by numbers."""
+    """What is seen of a server's connections within a block: by the ports of clients, or if these
+    do not matter by numbers."""
 
     def __init__(self, server, by_port=False):
         self.command = [sys.executable, __file__, str(server.pid)]
