@@ -47,7 +47,8 @@
 //! - `late-ports`: [`Hub::connect_from`] leaves the port to be chosen as it connects, on Linux, so
 //!   that one address has its whole range of ports for each place that it connects to.
 //! - `proxy`: the PROXY protocol, as layers.
-//! - `signals`: [`net::Os`] can watch signals, as events of the loop.
+//! - `signals`: [`net::Os`] can watch signals, as events of the loop, and have SIGTERM and Ctrl-C
+//!   stop it.
 //! - `sim`: `net::sim`, worlds made of seeds, without sockets, to test protocols in; its page
 //!   begins with an example.
 //! - `tls`: [`tls`], TLS by rustls, for both sides. `system-roots`: it may believe what the system

@@ -29,6 +29,8 @@ pub type Wake = Arc<dyn Fn() + Send + Sync>;
 pub enum Token {
     /// Another thread called the [`Wake`] function, or a watched signal came.
     Wake,
+    /// Somebody outside asks the reactor to stop: a signal, such as Ctrl-C.
+    Stop,
     /// The listener of that index.
     Listener(u32),
     /// The UDP socket of that index.

@@ -500,6 +500,7 @@ impl<P: Protocol, N: Net> Reactor<P, N> {
         for event in events.drain(..) {
             match event.token {
                 Token::Wake => {}
+                Token::Stop => hub.stop(),
                 Token::Listener(n) => {
                     if let Some(listener) = listeners.get_mut(n as usize) {
                         listener.ready = true;

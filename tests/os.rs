@@ -300,3 +300,110 @@ mod inherited {
         std::fs::remove_file(&path).unwrap();
     }
 }
+
+#[cfg(all(unix, feature = "signals"))]
+mod signals {
+    use std::{io::Read, net::TcpStream, process::Command, time::Duration};
+
+    use charkh::{Input, Peer, Protocol, Reactor, Result};
+
+    /// Never done, even with who has gone.
+    struct Stubborn;
+
+    impl Protocol for Stubborn {
+        type Session = ();
+        fn open(&mut self, _: &mut Peer) {}
+        fn data(&mut self, _: &mut Peer, _: &mut (), _: &mut Input) -> Result {
+            Ok(())
+        }
+        fn stopping(&mut self, peer: &mut Peer, _: &mut ()) -> Result {
+            peer.send(b"wait");
+            Ok(())
+        }
+    }
+
+    fn signal(name: &str) {
+        let kill = format!("kill -{name} {}", std::process::id());
+        assert!(Command::new("sh").args(["-c", &kill]).status().unwrap().success());
+    }
+
+    /// The only test of this program that may use the signals: they are for the whole process.
+    #[test]
+    fn case_081_case_082_the_first_stops_in_good_order_and_the_second_at_once() {
+        for (first, second) in [("TERM", "INT"), ("INT", "INT")] {
+            let mut reactor = Reactor::new(Stubborn).unwrap();
+            reactor.net().stop_at_signals().unwrap();
+            let addr = reactor.listen("127.0.0.1:0").unwrap().addr.socket_addr().unwrap();
+            let mut client = TcpStream::connect(addr).unwrap();
+            signal(first);
+            while !reactor.hub().is_stopping() {
+                reactor.turn().unwrap();
+            }
+            let mut told = [0; 4];
+            client.set_read_timeout(Some(Duration::from_millis(1))).unwrap();
+            while client.read_exact(&mut told).is_err() {
+                reactor.turn_within(Duration::from_millis(1)).unwrap();
+            }
+            assert_eq!(&told, b"wait");
+            assert!(!reactor.is_done());
+            signal(second);
+            reactor.run().unwrap(); // or this never ends
+        }
+    }
+}
+
+#[cfg(target_os = "linux")]
+mod retired {
+    use std::{
+        io::{ErrorKind, Read, Write},
+        net::{SocketAddr, TcpListener, TcpStream},
+        time::Duration,
+    };
+
+    use charkh::{
+        Reactor,
+        net::{Net, Os, SocketOptions, Token},
+    };
+
+    use super::common::Echo;
+
+    const SOON: Duration = Duration::from_millis(200);
+
+    #[test]
+    fn case_086_who_is_queued_is_let_in_and_nobody_else() {
+        for any in ["127.0.0.1:0", "[::1]:0"] {
+            let mut os = Os::new().unwrap();
+            let (any, options) = (any.parse::<SocketAddr>().unwrap(), SocketOptions::default());
+            let listening = os.listen(&any.into(), &options, Token::Listener(0));
+            let Ok((mut listener, addr)) = listening else { continue }; // without IPv6
+            let addr = addr.socket_addr().unwrap();
+            let early = [(); 3].map(|()| TcpStream::connect(addr).unwrap());
+            os.retire(&mut listener);
+            let late = TcpStream::connect_timeout(&addr, SOON).unwrap_err();
+            assert_eq!(late.kind(), ErrorKind::TimedOut);
+            for mut client in early {
+                let (mut stream, _) = os.accept(&mut listener).unwrap();
+                client.write_all(b"hello").unwrap();
+                let mut heard = [0; 5];
+                while stream.read_exact(&mut heard).is_err() {}
+                assert_eq!(&heard, b"hello");
+            }
+            assert_eq!(os.accept(&mut listener).unwrap_err().kind(), ErrorKind::WouldBlock);
+            drop(listener);
+            let refused = TcpStream::connect(addr).unwrap_err();
+            assert_eq!(refused.kind(), ErrorKind::ConnectionRefused);
+        }
+    }
+
+    /// A socket that was handed over is for those who come after us, too.
+    #[test]
+    fn case_086_at_a_socket_of_others_everybody_is_let_in_for_ever() {
+        let socket = TcpListener::bind("127.0.0.1:0").unwrap();
+        let mut reactor = Reactor::new(Echo).unwrap();
+        reactor.listen_on(socket.try_clone().unwrap()).unwrap();
+        reactor.hub().stop();
+        reactor.run().unwrap();
+        let client = TcpStream::connect_timeout(&socket.local_addr().unwrap(), SOON).unwrap();
+        assert_eq!(socket.accept().unwrap().1, client.local_addr().unwrap());
+    }
+}

@@ -9,7 +9,8 @@ Asked of charkh (echo, TLS, and the http example's POST /echo), for each line:
 - the vanished: clients of which from some moment on no packet passes: before their first byte, in
   a handshake, after an answer, within a request, with an answer under way that they have not read;
   and one that never stops talking, for the lifetime. None is seen among the server's sockets 100 ms
-  after its deadline; there is a look every 20 ms, or as often as the machine allows.
+  after its deadline. There is a look every 20 ms; where the machine does not allow one for 50 ms,
+  it has stood still, and that time does not count.
 - no connection is older than its lifetime, and at the end the server has the descriptors it began
   with, and is well.
 

@@ -67,7 +67,7 @@ def all_of(server, line, baseline, quick):
             thread.join()
         servers.until("the server has nobody", lambda: not sockets.since, LONGEST_S, look_s=0.1)
         for what, sock, port, due in gone:
-            times = [sockets.seen[port] - due, sockets.missed[port] - due]
+            times = [sockets.late_s(port, due), sockets.missed[port] - due]
             late.setdefault(what, []).append([round(time, 3) for time in times])
             sock.close()
     asked = [what for what, _, _ in kinds(server.name, quick)]
@@ -131,6 +131,8 @@ def unread(sock, server):
         sock.sendall(b"GET /numbers/9999999 HTTP/1.1\r\nHost: a\r\n\r\n")
     else:
         sock.sendall(random.Random(1).randbytes(96 << 10))
+    if not sock.recv(1):
+        raise EOFError
     time.sleep(1)
     return sock
 

@@ -60,6 +60,7 @@ class Asked:
     came: float
     number: int  # of the client
     sent: float = 0.0
+    thought_s: float = 0.0  # from when it came to when it asked
     heard: int = 0
     outcome: str = "answered"  # or: refused, ended, reset, hung, wrong
 
@@ -132,6 +133,7 @@ class Crowd:
     def ask(self, asked, sock, payload, pause_s=0.0):
         """One exchange; what became of it stands in `asked`."""
         heard = bytearray()
+        asked.thought_s = time.monotonic() - asked.came
         try:
             sock.sendall(self.speech.request(payload))
             if servers.unsent(sock) == 0:

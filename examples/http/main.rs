@@ -61,6 +61,7 @@ fn run() -> Result<(), String> {
     let files = files.map_err(|e| format!("{}: {e}", folder.map_or("", |folder| folder)))?;
     let mut reactor =
         Reactor::with_config(Http::new(files), config()).map_err(|e| e.to_string())?;
+    reactor.net().stop_at_signals().map_err(|e| e.to_string())?;
     let listening = reactor.listen_all(addr).map_err(|e| format!("{addr}: {e}"))?;
     listening.iter().for_each(|listening| println!("listening on {}", listening.addr));
     reactor.run().map_err(|e| e.to_string())?;

@@ -266,6 +266,7 @@ pub fn run(addr: &str, settings: Settings) -> Result {
     let epoch = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH)?;
     let redis = Redis::new(settings, epoch, epoch.as_nanos() as u64);
     let mut reactor = Reactor::with_config(redis, limits())?;
+    reactor.net().stop_at_signals()?;
     let all = reactor.listen_all(addr).map_err(|e| format!("cannot listen at {addr}: {e}"))?;
     for listening in all {
         log::info!("listening on {}", listening.addr);

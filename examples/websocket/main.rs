@@ -57,6 +57,7 @@ fn run() -> Result<(), String> {
         return Err(USAGE.into());
     }
     let mut reactor = Reactor::with_config(server, config()).map_err(|e| e.to_string())?;
+    reactor.net().stop_at_signals().map_err(|e| e.to_string())?;
     let listening = reactor.listen_all(&addr[..]).map_err(|e| format!("{addr}: {e}"))?;
     listening.iter().for_each(|listening| println!("listening on {}", listening.addr));
     reactor.run().map_err(|e| e.to_string())?;

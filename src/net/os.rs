@@ -28,6 +28,8 @@ use rustix::{
     net::{RecvFlags, SendAncillaryBuffer, SendFlags},
     time::{ClockId, Timespec, clock_gettime},
 };
+#[cfg(target_os = "linux")]
+use socket2::SockFilter;
 use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
 
 use crate::Addr;
@@ -60,6 +62,8 @@ pub struct Os {
     fine: bool,
     #[cfg(all(unix, feature = "signals"))]
     signals: Option<signal_hook_mio::v1_0::Signals>,
+    #[cfg(all(unix, feature = "signals"))]
+    stops: Option<signal_hook_mio::v1_0::Signals>,
 }
 
 impl fmt::Debug for Os {
@@ -84,6 +88,8 @@ impl Os {
             fine: false,
             #[cfg(all(unix, feature = "signals"))]
             signals: None,
+            #[cfg(all(unix, feature = "signals"))]
+            stops: None,
         })
     }
 
@@ -117,7 +123,8 @@ impl Os {
             }
             None => return wrong("it is neither of TCP nor a unix socket"),
         };
-        self.watch_door(door, addr, options, token)
+        let (listener, addr) = self.watch_door(door, addr, options, token)?;
+        Ok((Listener { is_lent: true, ..listener }, addr))
     }
 
     fn watch_door(
@@ -133,7 +140,7 @@ impl Os {
             #[cfg(unix)]
             Door::Unix(_, socket) => registry.register(socket, token, Interest::READABLE)?,
         }
-        Ok((Listener { socket, options: options.clone() }, addr))
+        Ok((Listener { socket, is_lent: false, options: options.clone() }, addr))
     }
 
     /// Whether sleeps end within some tens of microseconds of their time (on an idle machine),
@@ -196,6 +203,27 @@ impl Os {
     pub fn take_signals(&mut self) -> Vec<i32> {
         self.signals.as_mut().map(|signals| signals.pending().collect()).unwrap_or_default()
     }
+
+    /// From now on SIGTERM and SIGINT (Ctrl-C) stop the reactor, as [`Hub::stop`](crate::Hub::stop)
+    /// does: the first in good order, a second one at once. To be called before anybody is told that
+    /// there is a server, so that whoever then stops it stops it well. No thread is started, and
+    /// from now on these signals do nothing else. Where there are none, nothing changes.
+    ///
+    /// # Errors
+    /// No descriptor left.
+    #[cfg(feature = "signals")]
+    pub fn stop_at_signals(&mut self) -> io::Result<()> {
+        #[cfg(unix)]
+        {
+            let stops = [signal_hook::consts::SIGTERM, signal_hook::consts::SIGINT];
+            let mut source = signal_hook_mio::v1_0::Signals::new(stops)?;
+            // What it holds is never taken out: each signal is an edge, and after the second there
+            // is nothing more to be asked for.
+            self.poll.registry().register(&mut source, pack(Token::Stop), Interest::READABLE)?;
+            self.stops = Some(source);
+        }
+        Ok(())
+    }
 }
 
 /// The monotonic clock. What std has does the same in twice as many steps, and the loop asks after
@@ -228,12 +256,16 @@ fn open_spare() -> Option<fs::File> {
     fs::File::open(if cfg!(windows) { "NUL" } else { "/dev/null" }).ok()
 }
 
+/// [`Token::Stop`]'s: a number that no slot has.
+const STOP: u32 = u32::MAX - 1;
+
 /// Wake is 0, connections are even, with the serial in the upper half; listeners and UDP sockets
 /// take turns at the odd numbers. Where a `usize` has 32 bits the serial is cut off, and with it
 /// the recognition of late events.
 fn pack(token: Token) -> mio::Token {
     let (tag, serial) = match token {
         Token::Wake => (0, 0),
+        Token::Stop => (u64::from(STOP), 0),
         Token::Listener(index) => (1 + 4 * u64::from(index), 0),
         Token::Udp(index) => (3 + 4 * u64::from(index), 0),
         Token::Conn { slot, serial } => (2 + 2 * u64::from(slot), u64::from(serial)),
@@ -246,6 +278,7 @@ fn unpack(token: mio::Token) -> Token {
     let (serial, tag) = ((token.0 as u64 >> 32) as u32, token.0 as u32);
     match tag {
         0 => Token::Wake,
+        STOP => Token::Stop,
         tag if tag % 4 == 1 => Token::Listener(tag / 4),
         tag if tag % 4 == 3 => Token::Udp(tag / 4),
         tag => Token::Conn { slot: tag / 2 - 1, serial },
@@ -324,6 +357,22 @@ fn listens(socket: &Socket) -> io::Result<bool> {
 fn listens(_: &Socket) -> io::Result<bool> {
     Ok(true)
 }
+
+/// A filter (BPF) for a listening socket, which lets no segment in that begins a connection. Whoever
+/// sends it hears nothing, and tries again in a second: by then it is refused, or finds somebody else
+/// at the port. Were it let in after the last accept, the end of the socket would be a reset.
+#[cfg(target_os = "linux")]
+const NOBODY_NEW: [SockFilter; 5] = {
+    const SYN: u32 = 0x02;
+    const ACK: u32 = 0x10;
+    [
+        SockFilter::new(0x30, 0, 0, 13), // load byte 13 of the TCP header, the flags
+        SockFilter::new(0x54, 0, 0, SYN | ACK), // of which only these two matter
+        SockFilter::new(0x15, 0, 1, SYN), // if they are other than SYN alone, skip one
+        SockFilter::new(0x06, 0, 0, 0),  // drop it
+        SockFilter::new(0x06, 0, 0, u32::MAX), // take all of it
+    ]
+};
 
 /// A socket that listens and is known to nobody yet.
 fn listen_tcp(addr: SocketAddr, options: &SocketOptions) -> io::Result<TcpListener> {
@@ -533,6 +582,13 @@ impl Net for Os {
 
     fn retire(&mut self, listener: &mut Listener) {
         match &mut listener.socket {
+            #[cfg(target_os = "linux")]
+            Door::Tcp(socket) if !listener.is_lent => {
+                // Where that fails, who comes just before the end is reset.
+                if let Err(e) = SockRef::from(&*socket).attach_filter(&NOBODY_NEW) {
+                    log::debug!("the kernel cannot be told to let nobody in: {e}");
+                }
+            }
             Door::Tcp(_) => {}
             #[cfg(unix)]
             Door::Unix(file, _) => *file = None,
@@ -541,7 +597,7 @@ impl Net for Os {
 
     #[inline]
     fn accept(&mut self, listener: &mut Listener) -> io::Result<(TcpStream, Addr)> {
-        let Listener { socket, options } = listener;
+        let Listener { socket, options, .. } = listener;
         match socket {
             Door::Tcp(socket) => {
                 let (stream, addr) = socket.accept()?;
@@ -669,6 +725,8 @@ impl Net for Os {
 #[derive(Debug)]
 pub struct Listener {
     socket: Door,
+    /// Others may listen at it too, now or later.
+    is_lent: bool,
     options: SocketOptions,
 }
 
