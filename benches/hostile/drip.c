@@ -7,10 +7,10 @@
  *
  * TEXT is what each sends, byte by byte; its last byte is sent again and again. They come from
  * 127.0.0.2 and the addresses behind it, spread evenly over the ramp. AGAIN: one whose connection
- * has ended comes again. It says `all` when all are connected; it ends with SIGTERM, or when none is
- * left, and prints a line for each connection that the server has ended: nanoseconds from connect to
- * end, `end` or `reset`, and bytes heard. `sink` takes connections at a port that it prints, and
- * never reads: what a server costs that does nothing.
+ * has ended comes again. It says `all` when all are connected; it ends with SIGTERM, or when none
+ * is left, and prints a line for each connection that the server has ended: nanoseconds from
+ * connect to end, `end` or `reset`, and bytes heard. `sink` takes connections at a port that it
+ * prints, and never reads: what a server costs that does nothing.
  */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
@@ -96,7 +96,8 @@ static void come(int n)
 	setsockopt(c->fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
 	setsockopt(c->fd, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, &one, sizeof one);
 	c->begun = now();
-	if (c->fd < 0 || bind(c->fd, (void *)&from, sizeof from) || connect(c->fd, (void *)&to, sizeof to))
+	if (c->fd < 0 || bind(c->fd, (void *)&from, sizeof from)
+	    || connect(c->fd, (void *)&to, sizeof to))
 		die("connect");
 	c->said = c->heard = 0;
 	alive++;

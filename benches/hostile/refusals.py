@@ -1,8 +1,8 @@
 """Refusals: ten thousand clients that are told what is wrong, and are still sending when it comes.
 
 Where a server answers with an error and closes, and has not read all that came, its kernel sends a
-reset, and that may take the answer with it. Asked of charkh: that at least 99.9 % of the clients read
-the whole answer, and meet no reset before it. What others do is information.
+reset, and that may take the answer with it. Asked of charkh: that at least 99.9 % of the clients
+read the whole answer, and meet no reset before it. What others do is information.
 
 Each client begins with what is wrong, and sends on behind it without pause. A half of them reads
 meanwhile, and stops when the answer is there; the others read when a mebibyte or two are sent, as

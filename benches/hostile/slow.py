@@ -1,9 +1,9 @@
-"""Slow clients: ten thousand that send a byte of a head of HTTP, or of a TLS handshake, each second.
+"""Slow clients: ten thousand that each second send one byte of a head, or of a TLS handshake.
 
 Asked of charkh: that a polite client beside them is served as if they were not there (the 99th
-percentile of its latency, from the sending, at most 1.3 times what it is without them), and that each
-is gone when its deadline is over, 0.1 s more or less, whatever it sends. Others have other deadlines,
-or none: what they do is information.
+percentile of its latency, from the sending, at most 1.3 times what it is without them), and that
+each is gone when its deadline is over, 0.1 s more or less, whatever it sends. Others have other
+deadlines, or none: what they do is information.
 
 The server has one processor for itself; `drip.c`, which plays the slow, and the polite (`charkh
 load`, an open loop) share the other, where the polite comes first. With and without the slow take
@@ -61,7 +61,8 @@ class Slow:
             os.sched_setscheduler(self.process.pid, os.SCHED_FIFO, os.sched_param(5))
         self.process.stdin.write(hello() if name in servers.TLS else HEAD)
         self.process.stdin.close()
-        servers.until("all slow clients are connected", lambda: b"all\n" in self.said(), look_s=0.05)
+        all_here = lambda: b"all\n" in self.said()  # noqa: E731
+        servers.until("all slow clients are here", all_here, PATIENCE_S, look_s=0.05)
 
     def said(self):
         return pathlib.Path(f"/proc/self/fd/{self.out.fileno()}").read_bytes()
@@ -122,14 +123,16 @@ def show_latency(name, size, runs):
     ratios = [slow["p99"] / alone["p99"] for slow, alone in zip(runs["slow"], runs["alone"])]
     ratio = statistics.median(ratios)
     beside_sink = median["slow"]["p99"] / median["sink"]["p99"]
-    rows = [(f"{name}: p99 of the polite, alone", f"{median['alone']['p99']:.0f} us", None, True),
-            (f"{name}: beside slow clients of a sink", f"{median['sink']['p99']:.0f} us", None, True),
-            (f"{name}: beside {size} slow clients", f"{median['slow']['p99']:.0f} us", None, True),
-            (f"{name}: the last beside the first", f"{ratio:.2f} ({min(ratios):.2f}-{max(ratios):.2f})",
-             f"<= {RATIO_MAX}" if ours else None, ratio <= RATIO_MAX),
-            (f"{name}: the last beside the second", f"{beside_sink:.2f}", None, True)]
+    p99 = {turn: f"{of['p99']:.0f} us" for turn, of in median.items()}
+    spread = f"{ratio:.2f} ({min(ratios):.2f}-{max(ratios):.2f})"
     lost = sum(one["lost"] for all_ in runs.values() for one in all_)
-    rows.append((f"{name}: polite requests not answered", str(lost), "0" if ours else None, lost == 0))
+    rows = [(f"{name}: p99 of the polite, alone", p99["alone"], None, True),
+            (f"{name}: beside slow clients of a sink", p99["sink"], None, True),
+            (f"{name}: beside {size} slow clients", p99["slow"], None, True),
+            (f"{name}: the last beside the first", spread, f"<= {RATIO_MAX}" if ours else None,
+             ratio <= RATIO_MAX),
+            (f"{name}: the last beside the second", f"{beside_sink:.2f}", None, True),
+            (f"{name}: polite requests not answered", str(lost), "0" if ours else None, lost == 0)]
     common.show(f"{name}: {size} slow clients, a polite one beside them", rows)
     return {"median": median, "ratios": ratios, "beside_sink": beside_sink, "runs": runs}
 
@@ -152,7 +155,8 @@ def show_ends(name, size, ends, again, deadline_s, late_s=WITHIN_S):
 def quick(program):
     """Few, with a deadline of a second; latency and the exact end are not looked at."""
     results = {}
-    for name, options, deadline_s in [("tls", ["--handshake-timeout", "1s"], 1), ("http", [], None)]:
+    soon = ["--handshake-timeout", "1s"]
+    for name, options, deadline_s in [("tls", soon, 1), ("http", [], None)]:
         with servers.serving(name, *options) as server:
             slow = Slow(program, name, server.port, 300, ramp_s=0.2)
             lost = polite(server, 0.5, 100)["lost"]
