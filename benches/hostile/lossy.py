@@ -14,7 +14,7 @@ Asked of charkh (echo, TLS, and the http example's POST /echo), for each line:
 - no connection is older than its lifetime, and at the end the server has the descriptors it began
   with, and is well.
 
-`--quick`: one line each, 10 %, few pieces; when they vanish, that they are gone at all. It needs
+`--quick`: one line each, 5 %, few pieces; when they vanish, that they are gone at all. It needs
 root or user namespaces, and /dev/net/tun: where they are missing it is left out, but not where CI
 is set in the environment.
 """
@@ -56,7 +56,7 @@ def run(args):
         print(f"\nlossy: {why}; left out")
         return {"left out": why}
     names = [name for name in args.servers or SERVERS if name in SERVERS and servers.there(name)]
-    losses = [0.1] if args.quick else LOSSES
+    losses = [0.05] if args.quick else LOSSES
     jobs = [(name, loss, args.seed * 1000 + n, args.quick)
             for n, (name, loss) in enumerate((name, loss) for loss in losses for name in names)]
     context = multiprocessing.get_context("fork")

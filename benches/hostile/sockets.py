@@ -32,6 +32,7 @@ class Sockets:
 
     def __enter__(self):
         self.process = subprocess.Popen(self.command, stdout=subprocess.PIPE, text=True)
+        self.process.stdout.readline()  # from here on nobody comes unseen
         self.thread = threading.Thread(target=self.listen, name="sockets")
         self.thread.start()
         return self
@@ -91,6 +92,7 @@ def clients_of(pid, port):
 
 def watch(pid, port=None):
     known, names, last = sockets_of(pid), {}, 0.0  # no connections, to begin with
+    print("ready", flush=True)
     while True:
         before = time.monotonic()  # who is seen was there
         found = sockets_of(pid)
