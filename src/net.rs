@@ -129,7 +129,8 @@ pub struct Received {
 
 /// The system calls and the clock.
 ///
-/// Errors are those of the call, unchanged. No call blocks but [`wait`](Net::wait).
+/// Errors are those of the call, unchanged. No call blocks but [`wait`](Net::wait), and
+/// [`pause`](Net::pause), which is for when that fails.
 pub trait Net {
     /// A socket that accepts.
     type Listener;
@@ -153,6 +154,9 @@ pub trait Net {
     /// Sleep until something happens or `timeout` has passed (`None`: for ever), and append what
     /// happened to `events`. An interrupted sleep is not an error, only a short one.
     fn wait(&mut self, timeout: Option<Duration>, events: &mut Vec<Event>) -> io::Result<()>;
+
+    /// Let that much time pass, whatever happens.
+    fn pause(&mut self, time: Duration);
 
     /// A function that ends [`wait`](Net::wait) from any thread.
     fn waker(&mut self) -> io::Result<Wake>;
@@ -247,7 +251,7 @@ pub(crate) fn is_shortage(e: &io::Error) -> bool {
     }
 }
 
-/// The listener itself is of no use any more: EBADF, EINVAL.
+/// The listener itself is of no use any more, says the system: EBADF, EINVAL.
 pub(crate) fn is_dead_listener(e: &io::Error) -> bool {
     matches!(e.raw_os_error(), Some(9 | 22 | 10009 | 10022))
 }

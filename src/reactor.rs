@@ -39,6 +39,10 @@ use datagrams::Udp;
 /// would be a busy loop; later, and whoever waits would notice.
 const SHORTAGE_MS: u64 = 10;
 
+/// How long the system may fail in a way that it never should before it is believed: what is given
+/// up then does not come back.
+const DISBELIEF: Duration = Duration::from_secs(5);
+
 /// Those who had much are served at least this long before the kernel is asked again who else is
 /// ready: what that costs is little beside it.
 const SHARE_MIN: Duration = Duration::from_micros(25);
@@ -90,9 +94,13 @@ pub struct Reactor<P: Protocol, N: Net = Os> {
     datagram: Vec<u8>,
     /// Until then nothing is accepted: the system is short of something.
     accept_at: Option<u64>,
+    /// The listener that comes first in the next turn.
+    accept_first: usize,
     /// Connections that met such a shortage, to be tried again then.
     starved: Vec<ConnId>,
     starved_at: Option<u64>,
+    /// Since then the poll does nothing but fail.
+    poll_fails_since: Option<Duration>,
     watch: Watch,
     complaints: Complaints,
 }
@@ -105,6 +113,8 @@ struct Listener<L> {
     ready: bool,
     /// Somebody may be waiting because there was no room.
     full: bool,
+    /// Since then the system says nothing but that this is no listener.
+    dead_since: Option<Duration>,
     layer: Option<LayerMaker>,
 }
 
@@ -206,8 +216,10 @@ impl<P: Protocol, N: Net> Reactor<P, N> {
             plain: Vec::new(),
             datagram: Vec::new(),
             accept_at: None,
+            accept_first: 0,
             starved: Vec::new(),
             starved_at: None,
+            poll_fails_since: None,
             watch: Watch::default(),
             complaints: Complaints::default(),
         })
@@ -277,7 +289,8 @@ impl<P: Protocol, N: Net> Reactor<P, N> {
         let socket = Some(socket);
         debug!("listening on {addr}");
         let listening = Listening { id, addr: addr.clone() };
-        self.listeners.push(Listener { socket, addr, ready: false, full: false, layer: None });
+        let (ready, full, dead_since, layer) = (false, false, None, None);
+        self.listeners.push(Listener { socket, addr, ready, full, dead_since, layer });
         Ok(listening)
     }
 
@@ -309,8 +322,9 @@ impl<P: Protocol, N: Net> Reactor<P, N> {
     /// One turn of the wheel: sleep until there is something to do, and do a bounded part of it.
     ///
     /// # Errors
-    /// Only if the kernel's poll itself fails; [`run`](Reactor::run) then ends without a call of
-    /// `closed`. No error of a connection comes out here.
+    /// Only if the kernel's poll itself has failed for five seconds without a success;
+    /// [`run`](Reactor::run) then ends without a call of `closed`. No error of a connection comes
+    /// out here.
     pub fn turn(&mut self) -> io::Result<()> {
         self.turn_within(Duration::MAX)
     }
@@ -446,10 +460,29 @@ impl<P: Protocol, N: Net> Reactor<P, N> {
                 Some(sleep.unwrap_or(Duration::MAX).min(sleep_max)).filter(|&s| s < Duration::MAX)
             }
         };
-        self.net.wait(timeout, &mut self.events)?;
+        match self.net.wait(timeout, &mut self.events) {
+            Ok(()) => self.poll_fails_since = None,
+            Err(e) => self.outlast(e)?,
+        }
         let now = self.net.now();
         self.hub.set_now(now);
         self.watch.begin(now);
+        Ok(())
+    }
+
+    /// The kernel does not tell what happened. To end would cost all who are connected; so a
+    /// moment's rest, a turn for whatever is due without it, and then it is asked again.
+    #[cold]
+    fn outlast(&mut self, e: io::Error) -> io::Result<()> {
+        let now = self.net.now();
+        let since = *self.poll_fails_since.get_or_insert(now);
+        // In a simulated world in which nothing can happen any more, nothing is to be waited for.
+        if e.kind() == io::ErrorKind::Deadlock || now - since >= DISBELIEF {
+            return Err(e);
+        }
+        self.hub.stats.poll_errors += 1;
+        self.net.pause(Duration::from_millis(SHORTAGE_MS));
+        self.complain(|c| &mut c.poll, format_args!("cannot ask the system what happened: {e}"));
         Ok(())
     }
 
@@ -684,7 +717,8 @@ impl<P: Protocol, N: Net> Reactor<P, N> {
     /// What the kernel holds ready, a bounded number from each listener. The readiness bit stays
     /// until the kernel says that nothing is left: no other edge will come.
     fn accept(&mut self) {
-        for n in 0..self.listeners.len() {
+        let (first, count) = (self.accept_first, self.listeners.len());
+        for n in (first..count).chain(0..first) {
             let mut left = self.hub.config.accepts_max;
             let mut failures = 0;
             while self.listeners[n].ready && self.accept_at.is_none() {
@@ -708,6 +742,10 @@ impl<P: Protocol, N: Net> Reactor<P, N> {
                     }
                 }
             }
+            if self.accept_at.is_some() {
+                self.accept_first = (n + 1) % count; // or one that fails would keep all behind it
+                return;
+            }
         }
     }
 
@@ -730,7 +768,11 @@ impl<P: Protocol, N: Net> Reactor<P, N> {
             listener.ready = false;
             return true;
         };
-        match net.accept(socket) {
+        let accepted = net.accept(socket);
+        if !accepted.as_ref().is_err_and(net::is_dead_listener) {
+            listener.dead_since = None;
+        }
+        match accepted {
             Ok((stream, mut addr)) => {
                 listener.full = false;
                 unmap(&mut addr);
@@ -750,17 +792,29 @@ impl<P: Protocol, N: Net> Reactor<P, N> {
                 self.complain(|c| &mut c.shortage, format_args!("cannot accept: {e}"));
                 return true;
             }
-            Err(e) if net::is_dead_listener(&e) => {
-                error!("no longer listening on {}: {e}", listener.addr);
-                listener.ready = false;
-                listener.socket = None;
-            }
+            Err(e) if net::is_dead_listener(&e) => self.doubt(n, &e),
             // A connection that died in the queue, or a call that was interrupted. Leaving here
             // would lose the edge.
             Err(e) => debug!("accept: {e}"),
         }
         self.hub.stats.accept_errors += 1;
         false
+    }
+
+    /// The system says that this is no listener. If it says nothing else for some seconds, it is
+    /// believed; while stopping, at once.
+    fn doubt(&mut self, n: usize, e: &io::Error) {
+        let now = self.hub.now();
+        let listener = &mut self.listeners[n];
+        let addr = listener.addr.clone();
+        let since = *listener.dead_since.get_or_insert(now);
+        if now - since < DISBELIEF && !self.hub.is_stopping() {
+            let text = format_args!("cannot accept on {addr}: {e}");
+            return self.complain(|c| &mut c.listener, text);
+        }
+        error!("no longer listening on {addr}: {e}");
+        listener.ready = false;
+        listener.socket = None;
     }
 
     /// The kernel has nobody ready. While stopping, that was the last of them.
@@ -1561,6 +1615,8 @@ impl Watch {
 
 /// Log lines that strangers can cause, at most one a second of each kind.
 struct Complaints {
+    poll: Throttle,
+    listener: Throttle,
     shortage: Throttle,
     full: Throttle,
     per_ip: Throttle,
@@ -1572,9 +1628,10 @@ struct Complaints {
 
 impl Default for Complaints {
     fn default() -> Self {
-        let [shortage, full, per_ip, layer, handshake, slow] =
+        let [poll, listener, shortage, full, per_ip, layer, handshake, slow] =
             std::array::from_fn(|_| Throttle::new(1));
-        Self { shortage, full, per_ip, layer, handshake, udp: Default::default(), slow }
+        let udp = Default::default();
+        Self { poll, listener, shortage, full, per_ip, layer, handshake, udp, slow }
     }
 }
 

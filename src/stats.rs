@@ -12,7 +12,9 @@ pub struct Stats {
     pub turns: u64,
     /// Events that the kernel told.
     pub events: u64,
-    /// Of those, events for a connection that was gone.
+    /// Times the kernel would not tell, but failed.
+    pub poll_errors: u64,
+    /// Of the events, those for a connection that was gone.
     pub stale_events: u64,
     /// Turns given to connections.
     pub served: u64,

@@ -31,6 +31,11 @@ fn attack(name: &str) {
 }
 
 #[test]
+fn case_002_003_032_040_every_call_fails_in_every_way() {
+    attack("sweep");
+}
+
+#[test]
 fn case_001_out_of_descriptors_with_others_waiting() {
     attack("descriptors");
 }

@@ -21,6 +21,47 @@ use common::{
     Diary, Echo, MS, Script, on_data, pattern, read_all, run_for, settle, swallow, world,
 };
 
+// --- asking what happened ---
+
+#[test]
+fn a_poll_that_fails_is_asked_again_and_ends_nobody() {
+    let mut reactor = world(Echo, 1, Config::default());
+    let client = reactor.net().client();
+    reactor.net().send(client, b"hello");
+    reactor.net().faults = Faults { poll: 1000, ..Faults::NONE };
+    (0..100).for_each(|_| reactor.turn().unwrap());
+    assert_eq!((reactor.net().now(), reactor.hub().stats().poll_errors), (1000 * MS, 100));
+    reactor.net().faults = Faults::NONE;
+    settle(&mut reactor);
+    assert_eq!(reactor.net().receive(client), b"hello");
+}
+
+#[test]
+fn a_poll_that_does_nothing_but_fail_for_five_seconds_ends_the_loop() {
+    let script = Script::default();
+    let diary = script.diary.clone();
+    let mut reactor = world(script, 1, Config::default());
+    reactor.net().client();
+    settle(&mut reactor);
+    let id = reactor.hub().ids().next().unwrap();
+    for fails in [4990, 5000] {
+        let timers = diary.count("timer");
+        reactor.hub().peer(id).unwrap().wake_in(100 * MS);
+        reactor.net().faults = Faults { poll: 1000, ..Faults::NONE };
+        let start = reactor.net().now();
+        while reactor.net().now() < start + fails * MS {
+            reactor.turn().unwrap();
+        }
+        // Whatever needs no news is done.
+        assert_eq!(diary.count("timer"), timers + 1);
+        if fails == 4990 {
+            reactor.net().faults = Faults::NONE;
+            reactor.turn_within(MS).unwrap();
+        }
+    }
+    assert_eq!(reactor.turn().unwrap_err().raw_os_error(), Some(22));
+}
+
 // --- accepting ---
 
 #[test]

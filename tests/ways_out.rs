@@ -88,6 +88,10 @@ impl Net for Terse {
         self.sim.now()
     }
 
+    fn pause(&mut self, time: Duration) {
+        self.sim.pause(time);
+    }
+
     fn wait(&mut self, timeout: Option<Duration>, events: &mut Vec<Event>) -> io::Result<()> {
         self.sim.wait(timeout, events)?;
         for event in events.iter_mut().filter(|event| matches!(event.token, Token::Conn { .. })) {

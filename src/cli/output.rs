@@ -1,17 +1,16 @@
 //! Where the server's lines go: never in the way of its loop.
 //!
-//! A pipe that nobody reads blocks whoever writes to it, and one that is closed makes
-//! `simple_logger` panic. So lines are written by threads of their own; while one of them waits
-//! for a slow reader, lines that find no room are thrown away and counted.
+//! A pipe that nobody reads blocks whoever writes to it. So lines are written by threads of their
+//! own; while one of them waits for a slow reader, lines that find no room are thrown away and
+//! counted. One that cannot be written, to a full disk or a closed pipe, is lost.
 use std::{
     io::{self, Write},
     sync::{
-        Arc,
         atomic::{AtomicU64, Ordering},
         mpsc::{self, SyncSender},
     },
     thread,
-    time::Duration,
+    time::{Duration, SystemTime},
 };
 
 use log::{LevelFilter, Log, Metadata, Record};
@@ -96,7 +95,7 @@ pub(crate) fn log_to_stderr(directives: &str) -> io::Result<()> {
             }
         }
     }
-    let inner = Arc::new(inner.with_level(level.unwrap_or(LevelFilter::Info)));
+    let inner = inner.with_level(level.unwrap_or(LevelFilter::Info));
     let level = inner.max_level();
     let logger = Logger { inner, writer: Writer::new("charkh-stderr")? };
     log::set_boxed_logger(Box::new(logger)).map_err(io::Error::other)?;
@@ -104,9 +103,10 @@ pub(crate) fn log_to_stderr(directives: &str) -> io::Result<()> {
     Ok(())
 }
 
-/// Should standard error be closed, the thread dies in `simple_logger`, and the server lives on.
+/// What is logged is for `simple_logger` to say. It does not write it: it panics if it cannot, and
+/// no line would ever be written again.
 struct Logger {
-    inner: Arc<SimpleLogger>,
+    inner: SimpleLogger,
     writer: Writer,
 }
 
@@ -119,13 +119,13 @@ impl Log for Logger {
         if !self.enabled(record.metadata()) {
             return;
         }
-        let (inner, level) = (self.inner.clone(), record.level());
-        let (target, text) = (record.target().to_string(), record.args().to_string());
+        let (level, target) = (record.level(), record.target().to_string());
+        let text = record.args().to_string();
         self.writer.run(move |lost| {
             let log = |text: &str| {
-                let mut record = Record::builder();
-                record.level(level).target(&target);
-                inner.log(&record.args(format_args!("{text}")).build());
+                let time = humantime::format_rfc3339_millis(SystemTime::now());
+                let line = format!("{time} {level:<5} [{target}] {text}\n");
+                let _ = io::stderr().write_all(line.as_bytes());
             };
             log(&text);
             if lost > 0 {

@@ -103,7 +103,7 @@ fn micros(duration: Duration) -> String {
 
 /// What counts datagrams, which not everybody has, how often a limit was reached, or something went
 /// wrong.
-fn limits(stats: &Stats) -> [(&'static str, u64); 32] {
+fn limits(stats: &Stats) -> [(&'static str, u64); 33] {
     [
         ("datagrams_in", stats.datagrams_in),
         ("datagrams_out", stats.datagrams_out),
@@ -118,6 +118,7 @@ fn limits(stats: &Stats) -> [(&'static str, u64); 32] {
         ("accept_pauses", stats.accept_pauses),
         ("accept_errors", stats.accept_errors),
         ("io_pauses", stats.io_pauses),
+        ("poll_errors", stats.poll_errors),
         ("datagrams_truncated", stats.datagrams_truncated),
         ("datagram_errors", stats.datagram_errors),
         ("datagrams_unsent", stats.datagrams_unsent),

@@ -9,6 +9,7 @@ use std::{
     io::{self, IoSlice},
     net::{IpAddr, Shutdown, SocketAddr},
     sync::Arc,
+    thread,
     time::Duration,
 };
 
@@ -539,6 +540,10 @@ impl Net for Os {
         }
         events.extend(self.events.iter().map(note));
         Ok(())
+    }
+
+    fn pause(&mut self, time: Duration) {
+        thread::sleep(time);
     }
 
     fn waker(&mut self) -> io::Result<Wake> {

@@ -865,6 +865,9 @@ const SHORTAGES: &[i32] = if cfg!(windows) {
 /// ENOSPC: more is watched than may be.
 const UNWATCHED: i32 = 28;
 
+/// EINVAL: what a poll says that is none.
+const INVALID: i32 = if cfg!(windows) { 10022 } else { 22 };
+
 impl Net for Sim {
     type Listener = SimListener;
     type Stream = SimStream;
@@ -881,6 +884,9 @@ impl Net for Sim {
         self.looks += 1;
         let rests = self.looks <= self.looks_max;
         assert!(rests, "the wheel never comes to rest: it has turned {} times", self.looks_max);
+        if self.strikes(Kind::Poll, None) {
+            return Err(io::Error::from_raw_os_error(INVALID));
+        }
         let moved = self.deliver() | self.deliver_datagrams();
         self.tell(events);
         let pending = self.live.iter().map(|&i| &self.pipes[i]).any(|pipe| {
@@ -898,6 +904,10 @@ impl Net for Sim {
             self.clock.advance(Duration::from_millis(self.luck.below(60_000) as u64));
         }
         Ok(())
+    }
+
+    fn pause(&mut self, time: Duration) {
+        self.clock.advance(time);
     }
 
     fn waker(&mut self) -> io::Result<Wake> {

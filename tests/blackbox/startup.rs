@@ -268,6 +268,27 @@ fn case_069_a_log_that_stands_still_does_not_hold_up_the_loop() {
 }
 
 #[test]
+#[cfg(target_os = "linux")]
+fn case_069_a_line_that_cannot_be_written_is_not_the_last() {
+    use std::{fs::File, io::Read, os::fd::AsRawFd};
+    let (reader, writer) = std::io::pipe().unwrap();
+    let kept = writer.try_clone().unwrap();
+    drop(reader);
+    let mut command = Command::new(BINARY);
+    command.args(["serve", "127.0.0.1:0"]);
+    let mut server = Server::of(Running::with_stderr(&mut command, writer, usize::MAX));
+    server.running.until_asleep();
+    // That it listens was for nobody. Here is somebody again.
+    let mut reader = File::open(format!("/proc/self/fd/{}", kept.as_raw_fd())).unwrap();
+    server.running.signal("TERM");
+    assert_eq!(server.running.exit_code(), 0);
+    drop(kept);
+    let mut log = String::new();
+    reader.read_to_string(&mut log).unwrap();
+    assert!(log.contains("stopped after"), "{log:?}");
+}
+
+#[test]
 #[cfg(unix)]
 fn case_069_ten_thousand_bad_clients_are_a_few_lines() {
     let server = Server::new("--protocol chat --max-per-ip 3");

@@ -55,7 +55,12 @@ impl<const SHORT_MEANS_DONE: bool> Net for Bent<SHORT_MEANS_DONE> {
     }
 
     fn wait(&mut self, timeout: Option<Duration>, events: &mut Vec<Event>) -> io::Result<()> {
+        self.fails("wait")?;
         self.sim.wait(timeout, events)
+    }
+
+    fn pause(&mut self, time: Duration) {
+        self.sim.pause(time);
     }
 
     fn waker(&mut self) -> io::Result<Wake> {

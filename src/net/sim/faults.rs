@@ -104,6 +104,8 @@ faults! {
     unreachable, Unreachable, "port unreachable", Some;
     /// The kernel does not take a datagram: it has no room, no buffers, or finds it too long.
     untaken, Untaken, "datagram not taken", Some;
+    /// The kernel does not tell what happened: the call that asks for it fails.
+    poll, Poll, "poll failed", Stubborn;
 }
 
 /// What a kind of fault costs whoever meets it.
