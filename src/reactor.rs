@@ -462,7 +462,7 @@ impl<P: Protocol, N: Net> Reactor<P, N> {
         };
         match self.net.wait(timeout, &mut self.events) {
             Ok(()) => self.poll_fails_since = None,
-            Err(e) => self.outlast(e)?,
+            Err(e) => self.outlast(e, timeout)?,
         }
         let now = self.net.now();
         self.hub.set_now(now);
@@ -471,9 +471,10 @@ impl<P: Protocol, N: Net> Reactor<P, N> {
     }
 
     /// The kernel does not tell what happened. To end would cost all who are connected; so a
-    /// moment's rest, a turn for whatever is due without it, and then it is asked again.
+    /// moment's rest, if there is time for one, a turn for whatever needs no news, and then it is
+    /// asked again.
     #[cold]
-    fn outlast(&mut self, e: io::Error) -> io::Result<()> {
+    fn outlast(&mut self, e: io::Error, timeout: Option<Duration>) -> io::Result<()> {
         let now = self.net.now();
         let since = *self.poll_fails_since.get_or_insert(now);
         // In a simulated world in which nothing can happen any more, nothing is to be waited for.
@@ -481,7 +482,8 @@ impl<P: Protocol, N: Net> Reactor<P, N> {
             return Err(e);
         }
         self.hub.stats.poll_errors += 1;
-        self.net.pause(Duration::from_millis(SHORTAGE_MS));
+        let rest = Duration::from_millis(SHORTAGE_MS);
+        self.net.pause(timeout.map_or(rest, |timeout| timeout.min(rest)));
         self.complain(|c| &mut c.poll, format_args!("cannot ask the system what happened: {e}"));
         Ok(())
     }

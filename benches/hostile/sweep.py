@@ -94,7 +94,7 @@ def sweep(name, runs, pool, partial, result):
             if run.problems:
                 subject.start()
     finally:
-        subject.stack.close()
+        subject.end()
 
 
 def fresh():
@@ -156,7 +156,7 @@ def memory(name, pool, partial):
         return {**asked, "refused": fault.hits, "clients": [visit.why for visit in visits],
                 "exit status": ended, "last words": said[-1:]}
     finally:
-        subject.stack.close()
+        subject.end()
 
 
 def sampled(rng, size):

@@ -13,7 +13,7 @@ import sweep_talk
 from sweep_talk import Client, Visit
 
 ROUNDS_MAX = 8  # how often the exercise is repeated to come to a late call
-PATIENCE_S = 10  # whoever waits longer hangs
+PATIENCE_S = 30  # whoever waits longer hangs
 WINDOW_S = 0.06  # how long a fault goes on that holds all up
 LINES_A_SECOND = 10
 
@@ -48,11 +48,16 @@ class Subject:
     def __init__(self, name, pool):
         self.name, self.pool = name, pool
         self.kinds = sweep_talk.kinds_for(name)
-        self.stack = contextlib.ExitStack()
+        self.stack, self.standing = contextlib.ExitStack(), []
         self.start()
 
-    def start(self):
+    def end(self):
+        for one in self.standing:
+            one.client.close()  # or the server waits for them
         self.stack.close()
+
+    def start(self):
+        self.end()
         options = []
         if self.name == "http":
             folder = pathlib.Path(self.stack.enter_context(tempfile.TemporaryDirectory()))
