@@ -214,6 +214,8 @@ pub(crate) struct Held {
     pub(crate) wire: Buf,
     /// Bytes that the layer itself keeps.
     pub(crate) layer: usize,
+    /// Bytes that the session says it keeps.
+    pub(crate) session: usize,
     /// When output last moved, or began to wait: a stamp of the timers' clock.
     pub(crate) moved: u32,
     /// What `Weights` counts for this connection, and where it lists it.
@@ -223,7 +225,7 @@ pub(crate) struct Held {
 
 impl Held {
     pub(crate) fn is_empty(&self) -> bool {
-        self.input.is_empty() && !self.has_unsent() && self.layer == 0
+        self.input.is_empty() && !self.has_unsent() && self.layer == 0 && self.session == 0
     }
 
     pub(crate) fn has_unsent(&self) -> bool {
@@ -237,7 +239,8 @@ impl Held {
 
     /// Bytes of memory.
     pub(crate) fn capacity(&self) -> usize {
-        self.input.capacity() + self.output.capacity() + self.wire.capacity() + self.layer
+        let buffers = self.input.capacity() + self.output.capacity() + self.wire.capacity();
+        buffers + self.layer + self.session
     }
 }
 
@@ -299,7 +302,7 @@ impl Pool {
         held.output.clear(self);
         held.wire.clear(self);
         // Nothing of one connection may reach the next.
-        (held.scanned, held.layer) = (0, 0);
+        (held.scanned, held.layer, held.session) = (0, 0, 0);
         if self.held.len() < Self::HELD_MAX {
             self.held.push(held);
         }

@@ -68,8 +68,9 @@ pub struct Config {
     /// Bytes unsent at which reading goes on and [`drained`](crate::Protocol::drained) is called.
     /// Default 16 KiB.
     pub output_low: usize,
-    /// Bytes of memory that all connections together may hold, unread and unsent; a payload that
-    /// is shared counts for each that still has to send it. Above it the heaviest connection, give
+    /// Bytes of memory that all connections together may hold, unread and unsent, and what sessions
+    /// say they keep ([`Peer::set_held`](crate::Peer::set_held)); a payload that is shared counts
+    /// for each that still has to send it. Above it the heaviest connection, give
     /// or take a fifth, ends with [`OutOfMemory`](crate::Reason::OutOfMemory), and the next, until
     /// it fits. Up to a mebibyte of spare blocks is kept beside it. Default 1 GiB.
     pub memory_max: usize,

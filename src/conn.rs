@@ -396,6 +396,12 @@ impl Conn {
         self.held.as_ref().map_or(0, |held| held.layer)
     }
 
+    /// What the session says it keeps.
+    #[inline]
+    pub(crate) fn session_holds(&self) -> usize {
+        self.held.as_ref().map_or(0, |held| held.session)
+    }
+
     pub(crate) fn has_input(&self) -> bool {
         self.held.as_ref().is_some_and(|held| !held.input.is_empty())
     }

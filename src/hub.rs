@@ -11,7 +11,7 @@ use std::{
 use slab::Slab;
 
 use crate::{
-    Peer, Result,
+    Fault, Peer, Result,
     addr::{Addr, UnixAddr},
     buf::{Held, Pool},
     config::Config,
@@ -65,6 +65,8 @@ pub struct Hub {
     pub(crate) shaking: VecDeque<ConnId>,
     /// Connections that are over, to be released at the end of the turn.
     pub(crate) ended: VecDeque<(u32, Reason)>,
+    /// Why layers gave up on strangers, by the slots of those to whom that was said.
+    faults: HashMap<u32, Fault>,
     /// Connections that callbacks asked for.
     pub(crate) dials: VecDeque<Dial>,
     /// Datagrams that callbacks have sent; empty at the end of each turn.
@@ -149,6 +151,7 @@ impl Hub {
             heavy: VecDeque::new(),
             shaking: VecDeque::new(),
             ended: VecDeque::new(),
+            faults: HashMap::new(),
             dials: VecDeque::new(),
             outbox: Outbox::default(),
             replies: Replies::default(),
@@ -574,7 +577,8 @@ impl Hub {
         if conn.state == State::Ended {
             return;
         }
-        if conn.state == State::Handshake && conn.layer.is_some() {
+        let fault = self.faults.remove(&slot);
+        if conn.state == State::Handshake && conn.layer.is_some() && fault.is_none() {
             self.stats.handshakes_failed += 1;
         }
         conn.state = State::Ended;
@@ -582,8 +586,23 @@ impl Hub {
             held.input.clear(&mut self.pool);
             self.give_back(slot, held);
         }
+        let reason = fault.map_or(reason, Reason::Fault);
         self.stats.ended[reason.index()] += 1;
         self.ended.push_back((slot, reason));
+    }
+
+    /// A layer gave up on a stranger and has said why, and our end was sent: wait for theirs, as
+    /// after a close. The fault stays the reason.
+    pub(crate) fn linger_with(&mut self, slot: u32, fault: Fault) {
+        self.stats.handshakes_failed += 1;
+        let conn = &mut self.conns[slot as usize];
+        conn.set_deaf(true);
+        conn.ours = Ours::Finished;
+        if let Some(held) = conn.held.take() {
+            self.give_back(slot, held);
+        }
+        self.faults.insert(slot, fault);
+        self.linger(slot);
     }
 
     /// Our end was sent and nothing more is heard: wait for theirs, but not for ever.

@@ -11,7 +11,8 @@ use crate::{Addr, Result};
 /// [`Config::handshake`](crate::Config::handshake) is its deadline, whatever comes.
 ///
 /// Any error ends the connection with that error as its [`Reason`](crate::Reason); what the layer
-/// answered before it (an alert) gets one write.
+/// answered before it (an alert) gets one write. A client that the protocol has not met may read it
+/// in peace: its end is waited for, as after [`Peer::close`](crate::Peer::close).
 ///
 /// ```
 /// use charkh::{Layer, Result};

@@ -88,7 +88,10 @@ pub struct SocketOptions {
     pub nodelay: bool,
     /// Ask a silent peer after this long whether it is there. Default off.
     pub keepalive: Option<Duration>,
-    /// `SO_RCVBUF`, bytes. Default: the system's own, which adapts.
+    /// `SO_RCVBUF`, bytes. Default: the system's own, which adapts. Linux lets it take twice as
+    /// much memory, and so the next: with both, the kernel's memory for all connections is at most
+    /// their number times twice the sum. [`Config::memory_max`](crate::Config::memory_max) does not
+    /// count it.
     pub recv_buffer: Option<usize>,
     /// `SO_SNDBUF`, bytes. Default: the system's own, which adapts.
     pub send_buffer: Option<usize>,

@@ -150,6 +150,18 @@ impl<'a> Peer<'a> {
         }
     }
 
+    /// Tell how many bytes of memory the session keeps beside what is unread and unsent: a message
+    /// that is put together, say. They count towards
+    /// [`Config::memory_max`](crate::Config::memory_max), and for who is the heaviest, until
+    /// something else is told. If all together hold too much, this very connection may be over
+    /// with the call.
+    #[inline]
+    pub fn set_held(&mut self, bytes: usize) {
+        if self.conn().session_holds() != bytes {
+            self.hub.hold(self.id.slot, |held, _| held.session = bytes);
+        }
+    }
+
     /// All connections.
     pub fn hub(&mut self) -> &mut Hub {
         self.hub

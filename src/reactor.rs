@@ -1262,7 +1262,7 @@ impl<P: Protocol, N: Net> Reactor<P, N> {
         match self.unwrap_layer(slot, size) {
             Ok(true) => drop(self.open_if_ready(slot)),
             Ok(false) => {}
-            Err(fault) => self.fault(slot, fault),
+            Err(fault) => self.layer_fault(slot, fault),
         }
     }
 
@@ -1271,7 +1271,7 @@ impl<P: Protocol, N: Net> Reactor<P, N> {
     fn offer(&mut self, slot: u32, size: usize) {
         let unwrapped = match self.unwrap_layer(slot, size) {
             Ok(unwrapped) => unwrapped,
-            Err(fault) => return self.fault(slot, fault),
+            Err(fault) => return self.layer_fault(slot, fault),
         };
         if unwrapped && !(self.open_if_ready(slot) && self.hub.conns[slot as usize].hears()) {
             return self.keep_plain(slot);
@@ -1571,17 +1571,44 @@ impl<P: Protocol, N: Net> Reactor<P, N> {
     /// The protocol gave up on this connection. What it said before that gets one write, whatever
     /// comes of it: the fault stays the reason.
     fn fault(&mut self, slot: u32, fault: Fault) {
+        self.say_last(slot);
+        self.hub.end(slot, Reason::Fault(fault));
+    }
+
+    /// A layer gave up on its peer. What it said of that to a stranger, an alert, has to arrive: to
+    /// close with input unread would be a reset, and could overtake it. Of those whom the protocol
+    /// knows, it is told at once.
+    fn layer_fault(&mut self, slot: u32, fault: Fault) {
+        let has_said = self.say_last(slot);
+        let conn = &self.hub.conns[slot as usize];
+        let is_stranger = conn.state == State::Handshake && !conn.is_known();
+        let is_awaited = has_said && is_stranger && !conn.theirs_over();
+        let stream = self.streams[slot as usize].as_mut().filter(|_| is_awaited);
+        match stream.is_some_and(|stream| self.net.finish(stream).is_ok()) {
+            true => self.hub.linger_with(slot, fault),
+            false => self.hub.end(slot, Reason::Fault(fault)),
+        }
+    }
+
+    /// One write of what waits; `true` if the kernel took it.
+    fn say_last(&mut self, slot: u32) -> bool {
         let Self { hub, net, streams, scratch, .. } = self;
+        let mut is_said = false;
         if let Some(stream) = &mut streams[slot as usize]
             && hub.conns[slot as usize].is_connected()
             && hub.seal(slot).is_ok()
-            && let Some(result) = hub.front(slot, scratch, |slices| net.write(stream, slices))
+            && let Some((size, result)) = hub.front(slot, scratch, |slices| {
+                let size: usize = slices.iter().map(|slice| slice.len()).sum();
+                (size, net.write(stream, slices))
+            })
         {
             hub.was_written(slot, &result);
-            hub.stats.bytes_out += result.unwrap_or(0) as u64;
+            let written = result.unwrap_or(0);
+            hub.stats.bytes_out += written as u64;
+            is_said = written == size;
         }
         self.hub.park_sealed(slot);
-        self.hub.end(slot, Reason::Fault(fault));
+        is_said
     }
 }
 

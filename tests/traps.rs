@@ -559,6 +559,43 @@ fn case_038_the_heaviest_goes_first_and_the_polite_are_unharmed() {
 }
 
 #[test]
+fn case_066_what_sessions_keep_counts_too_and_is_free_when_they_go() {
+    let script = Script {
+        data: Box::new(|peer, input| {
+            let mut told = None;
+            while let Some(line) = input.line(9)? {
+                told = Some(std::str::from_utf8(line)?.parse()?);
+            }
+            told.into_iter().for_each(|bytes| peer.set_held(bytes));
+            Ok(())
+        }),
+        ..Script::default()
+    };
+    // A number that comes in two pieces takes a kibibyte beside.
+    let mut reactor = world(script, 1, Config { memory_max: 100_000, ..Config::default() });
+    let [light, heavy, other] = [(); 3].map(|()| reactor.net().client());
+    for (client, bytes, all) in [
+        (light, 20_000, 20_000),
+        (heavy, 70_000, 90_000),
+        (light, 28_000, 98_000),
+        (other, 10_000, 38_000), // the heaviest has gone
+        (light, 0, 10_000),
+        (other, 0, 0),
+        (other, 100_001, 0), // the heaviest is whoever tells it
+        (light, 98_000, 98_000),
+    ] {
+        reactor.net().send(client, format!("{bytes}\n").as_bytes());
+        settle(&mut reactor);
+        assert_eq!(reactor.hub().stats().memory, all, "after {bytes}");
+    }
+    let gone = [light, heavy, other].map(|client| reactor.net().sees_reset(client));
+    assert_eq!(gone, [false, true, true]);
+    reactor.net().reset_client(light);
+    settle(&mut reactor);
+    assert_eq!(reactor.hub().stats().memory, 0);
+}
+
+#[test]
 fn case_049_a_broadcast_shares_one_payload_and_the_stalled_delay_nobody() {
     let payload: Arc<[u8]> = pattern(100, 0).into();
     let shared = payload.clone();

@@ -1,7 +1,7 @@
 //! A server of HTTP/1.1: keep-alive and pipelines, chunks both ways, files with ranges.
 //!
 //! ```text
-//! $ cargo run --release --example http                       # or: http ADDRESS FOLDER
+//! $ cargo run --release --example http    # or: http ADDRESS FOLDER --memory-max BYTES
 //! $ curl http://localhost:8080/
 //! Hello, wheel!
 //! $ curl -d 'any body' http://localhost:8080/echo
@@ -36,7 +36,7 @@ pub fn config() -> Config {
     Config { idle: Some(IDLE), first_byte: Some(IDLE), ..Config::default() }
 }
 
-const USAGE: &str = "usage: http [ADDRESS [FOLDER]]";
+const USAGE: &str = "usage: http [ADDRESS [FOLDER]] [--memory-max BYTES]";
 
 fn main() -> ExitCode {
     match run() {
@@ -49,7 +49,15 @@ fn main() -> ExitCode {
 }
 
 fn run() -> Result<(), String> {
-    let args: Vec<String> = env::args().skip(1).collect();
+    let mut args: Vec<String> = env::args().skip(1).collect();
+    let (mut http, mut config) = (Http::new(None), config());
+    if let [.., option, bytes] = &args[..]
+        && option == "--memory-max"
+    {
+        config.memory_max = bytes.parse().map_err(|e| format!("{option} {bytes}: {e}"))?;
+        http.bodies_max = config.memory_max; // which counts bodies too
+        args.truncate(args.len() - 2);
+    }
     let (addr, folder) = match &args[..] {
         [option, ..] if option.starts_with('-') => return Err(USAGE.into()),
         [] => ("localhost:8080", None),
@@ -59,8 +67,8 @@ fn run() -> Result<(), String> {
     };
     let files = folder.map(Files::new).transpose();
     let files = files.map_err(|e| format!("{}: {e}", folder.map_or("", |folder| folder)))?;
-    let mut reactor =
-        Reactor::with_config(Http::new(files), config()).map_err(|e| e.to_string())?;
+    http.files = files;
+    let mut reactor = Reactor::with_config(http, config).map_err(|e| e.to_string())?;
     reactor.net().stop_at_signals().map_err(|e| e.to_string())?;
     let listening = reactor.listen_all(addr).map_err(|e| format!("{addr}: {e}"))?;
     listening.iter().for_each(|listening| println!("listening on {}", listening.addr));

@@ -117,6 +117,14 @@ fn refusal(method: &str, methods: Methods) -> Reply {
 }
 
 impl Reply {
+    /// Bytes of a body that is kept.
+    pub(super) fn memory(&self) -> usize {
+        match self {
+            Reply::Echo(body) => body.capacity(),
+            _ => 0,
+        }
+    }
+
     /// Write it, or its head. What it returns is to be sent behind that.
     pub(super) fn write(
         &mut self,

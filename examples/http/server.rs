@@ -26,7 +26,8 @@ pub struct Http {
     /// Bytes of bodies that are kept, of all connections together. More is answered with 503.
     /// Default 64 MiB.
     pub bodies_max: usize,
-    files: Option<Files>,
+    /// What is served, if anything is.
+    pub files: Option<Files>,
     /// Bytes of bodies that are kept.
     bodies: usize,
     spare: Vec<Vec<u8>>,
@@ -79,6 +80,7 @@ impl Protocol for Http {
             }
         }
         self.http.end_of_data(peer, &mut session.conn, input, session.source.is_some());
+        peer.set_held(session.reply.memory());
         Ok(())
     }
 

@@ -13,11 +13,15 @@ pub struct Settings {
     /// Bytes of one answer, or of all that EXEC answers; 0: [`Reply::MAX`]. Who asks for more is
     /// told so and closed. At least [`Reply::KEEP_MAX`]. Default 0.
     pub answer_max: usize,
+    /// Bytes of memory that all clients together may have unread and unsent; 0: no limit. When
+    /// there are more, the heaviest client goes. Only at the start. Default 2 GiB.
+    pub clients_max: usize,
 }
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { maxmemory: 1 << 30, subscriber_max: 32 << 20, answer_max: 0 }
+        let (subscriber_max, clients_max) = (32 << 20, 2 << 30);
+        Self { maxmemory: 1 << 30, subscriber_max, answer_max: 0, clients_max }
     }
 }
 
@@ -34,18 +38,35 @@ const FIXED: &[(&str, &str)] = &[
 ];
 
 const LIMITS: &str = "client-output-buffer-limit";
+const CLIENTS: &str = "maxmemory-clients";
 
 impl Settings {
     pub fn all(&self) -> Vec<(&'static str, String)> {
         let fixed = FIXED.iter().map(|(name, value)| (*name, value.to_string()));
         let (normal, pubsub) = (self.answer_max, self.subscriber_max);
         let limits = format!("normal {normal} 0 0 slave 0 0 0 pubsub {pubsub} 0 0");
-        let own = [("maxmemory", self.maxmemory.to_string()), (LIMITS, limits)];
+        let own = [
+            ("maxmemory", self.maxmemory.to_string()),
+            (CLIENTS, self.clients_max.to_string()),
+            (LIMITS, limits),
+        ];
         fixed.chain(own).collect()
     }
 
     pub fn has(&self, name: &[u8]) -> bool {
         self.all().iter().any(|(known, _)| known.as_bytes().eq_ignore_ascii_case(name))
+    }
+
+    /// Before anybody is served more can be set than later.
+    pub fn set_at_start(&mut self, name: &[u8], value: &[u8]) -> Result {
+        match name.eq_ignore_ascii_case(CLIENTS.as_bytes()) {
+            true => {
+                let wrong = "argument must be a memory value";
+                self.clients_max = memory(value).ok_or_else(|| failed(name, wrong))?;
+                Ok(())
+            }
+            false => self.set(name, value),
+        }
     }
 
     pub fn set(&mut self, name: &[u8], value: &[u8]) -> Result {
@@ -63,6 +84,9 @@ impl Settings {
                 }
                 let wrong = "Invalid client class specified in buffer limit configuration.";
                 self.set_limits(value).ok_or_else(|| failed(name, wrong))?;
+            }
+            other if other == CLIENTS.as_bytes() => {
+                return Err(failed(name, "can't set immutable config"));
             }
             other => match FIXED.iter().find(|(known, _)| known.as_bytes() == other) {
                 None => {

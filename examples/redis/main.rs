@@ -37,7 +37,7 @@ pub mod value;
 
 use clients::Session;
 use commands::State;
-use config::Settings;
+pub use config::Settings;
 use reply::Reply;
 use request::{Parser, ProtocolError};
 
@@ -86,11 +86,14 @@ impl Redis {
 }
 
 /// A request may have 512 MiB, and so may an answer.
-pub fn limits() -> Config {
+pub fn limits(settings: &Settings) -> Config {
     Config {
         input_max: 1 << 30,
         output_max: 1 << 30,
-        memory_max: 2 << 30,
+        memory_max: match settings.clients_max {
+            0 => usize::MAX,
+            max => max,
+        },
         frames_max: 1024,
         ..Config::default()
     }
@@ -122,8 +125,10 @@ impl Protocol for Redis {
             peer.close();
         }
         if parser.is_midway() {
+            peer.set_held(parser.memory());
             session.partial = Some(Box::new(parser));
         } else {
+            peer.set_held(0);
             parser.shrink();
             self.parser = parser;
         }
@@ -223,6 +228,8 @@ ADDRESS is localhost:7006 if none is given.
 Each NAME is one that CONFIG SET knows, such as
   --maxmemory 100mb
   --client-output-buffer-limit \"pubsub 32mb 0 0\"
+or, at the start only, what all clients may have unread and unsent before the heaviest goes:
+  --maxmemory-clients 2gb
 ";
 
 /// What was asked for on the command line.
@@ -246,7 +253,7 @@ pub fn arguments(mut args: impl Iterator<Item = String>) -> std::result::Result<
             }
             Some(name) => {
                 let value = args.next().ok_or_else(|| format!("{arg} needs a value"))?;
-                settings.set(name.as_bytes(), value.as_bytes()).map_err(|e| {
+                settings.set_at_start(name.as_bytes(), value.as_bytes()).map_err(|e| {
                     let text = String::from_utf8_lossy(e.bytes());
                     format!("{arg} {value}: {}", text.rsplit(" - ").next().unwrap_or(&text))
                 })?;
@@ -264,8 +271,9 @@ pub fn arguments(mut args: impl Iterator<Item = String>) -> std::result::Result<
 /// One sentence. With [`arguments`] that is all that can be wrong before there are clients.
 pub fn run(addr: &str, settings: Settings) -> Result {
     let epoch = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH)?;
+    let limits = limits(&settings);
     let redis = Redis::new(settings, epoch, epoch.as_nanos() as u64);
-    let mut reactor = Reactor::with_config(redis, limits())?;
+    let mut reactor = Reactor::with_config(redis, limits)?;
     reactor.net().stop_at_signals()?;
     let all = reactor.listen_all(addr).map_err(|e| format!("cannot listen at {addr}: {e}"))?;
     for listening in all {

@@ -155,6 +155,11 @@ impl Parser {
         Args::new(if self.is_unquoted { &self.unquoted } else { request }, &self.spans)
     }
 
+    /// Bytes of memory.
+    pub fn memory(&self) -> usize {
+        self.spans.capacity() * size_of::<Span>() + self.unquoted.capacity()
+    }
+
     pub fn shrink(&mut self) {
         if self.spans.capacity() > Self::KEEP_MAX {
             self.spans = Vec::new();

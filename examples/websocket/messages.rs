@@ -226,6 +226,11 @@ impl Buffer {
         if self.is_done { 0 } else { self.message.len() }
     }
 
+    /// Bytes of memory for messages.
+    pub fn capacity(&self) -> usize {
+        self.message.capacity()
+    }
+
     fn begin(&mut self) {
         if std::mem::take(&mut self.is_done) {
             self.message.clear();

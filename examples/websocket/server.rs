@@ -317,6 +317,7 @@ impl WebSocket {
         if socket.messages.is_within() {
             socket.begun.get_or_insert(peer.now());
         }
+        peer.set_held(if buffer.held() == 0 { 0 } else { buffer.capacity() });
         match buffer.held() {
             0 => self.buffer = buffer,
             held if self.unfinished + held > self.unfinished_max => {

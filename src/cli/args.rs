@@ -319,10 +319,12 @@ struct Sockets {
     #[arg(long, value_name = "TIME|off", default_value_t = maybe(usual().sockets.keepalive),
         value_parser = keepalive)]
     keepalive: Maybe<Span>,
-    /// The kernel's buffer for what is received [default: the system's own].
+    /// The kernel's buffer for what is received, which takes twice as much of its memory at most
+    /// [default: the system's own, which adapts].
     #[arg(long, value_name = "SIZE", value_parser = size_within(1, i32::MAX as usize))]
     recv_buffer: Option<Size>,
-    /// The kernel's buffer for what is sent [default: the system's own].
+    /// The kernel's buffer for what is sent, likewise: with both, its memory for all connections is
+    /// at most their number times twice the sum [default: the system's own, which adapts].
     #[arg(long, value_name = "SIZE", value_parser = size_within(1, i32::MAX as usize))]
     send_buffer: Option<Size>,
     /// What the kernel takes beyond what the client has room for: little, so that a slow reader

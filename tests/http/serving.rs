@@ -121,6 +121,31 @@ fn bodies_of_all_connections_together_have_a_limit() {
     }
 }
 
+/// A body that is put together is memory of its connection, until it is answered.
+#[test]
+fn case_066_bodies_count_with_what_connections_hold() {
+    let config = Config { memory_max: 100_000, ..config() };
+    let mut reactor = world_with(greeter(), config);
+    let post = "POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 90000\r\n\r\n";
+    let clients = [(); 9].map(|()| reactor.net().client());
+    for client in clients {
+        reactor.net().send(client, (post.to_owned() + &"x".repeat(20_000)).as_bytes());
+        turn(&mut reactor);
+    }
+    let memory = reactor.hub().stats().memory;
+    assert!((60_000..=100_000).contains(&memory), "{memory}");
+    let is_gone = |&client: &_| reactor.net().sees_reset(client);
+    let (gone, stay): (Vec<_>, Vec<_>) = clients.into_iter().partition(is_gone);
+    assert!(gone.len() >= 4 && !stay.is_empty(), "{gone:?}");
+    let stays = stay[0];
+    stay[1..].iter().for_each(|&client| reactor.net().reset_client(client));
+    turn(&mut reactor);
+    reactor.net().send(stays, "x".repeat(70_000).as_bytes());
+    turn(&mut reactor);
+    assert_eq!(answers(&heard(&mut reactor, stays), &[])[0].body.len(), 90_000);
+    assert_eq!(reactor.hub().stats().memory, 0);
+}
+
 #[test]
 fn case_122_neither_head_nor_204_nor_304_has_a_body() {
     let get = answer(HELLO);

@@ -1,7 +1,7 @@
 //! Beside Redis itself, where it is installed: the same bytes, the same answers.
 use std::{net::Shutdown, time::SystemTime};
 
-use super::redis::limits;
+use super::redis::Settings;
 use super::support::{Client, Server, real_redis};
 
 /// One command a line. `~` before it: in any order. Blank lines and `#` are for the reader.
@@ -10,7 +10,7 @@ const SCRIPT: &str = include_str!("commands.txt");
 /// The same commands to both; each answer is compared.
 fn compare(first: &str, script: &str) {
     let Some((_running, addr)) = real_redis() else { return };
-    let server = Server::with(SystemTime::UNIX_EPOCH.elapsed().unwrap(), limits());
+    let server = Server::with(SystemTime::UNIX_EPOCH.elapsed().unwrap(), Settings::default());
     let (mut ours, mut theirs) = (server.client(), Client::to(addr));
     let lines = script.lines().filter(|line| !line.is_empty() && !line.starts_with('#'));
     let mut differences = Vec::new();

@@ -8,7 +8,7 @@ use std::{
 };
 
 use super::{
-    redis::limits,
+    redis::Settings,
     support::{Server, is_installed, tools},
 };
 
@@ -16,7 +16,7 @@ const HERE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/redis");
 
 /// A server whose clock is right.
 fn server() -> Server {
-    Server::with(SystemTime::UNIX_EPOCH.elapsed().unwrap(), limits())
+    Server::with(SystemTime::UNIX_EPOCH.elapsed().unwrap(), Settings::default())
 }
 
 /// A program that is ended when it takes so long that it has failed.

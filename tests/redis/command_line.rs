@@ -14,6 +14,7 @@ fn mistakes_are_one_sentence() {
         ("--nope 1", "--nope is no option"),
         ("--maxmemory", "--maxmemory needs a value"),
         ("--maxmemory x", "--maxmemory x: argument must be a memory value"),
+        ("--maxmemory-clients x", "--maxmemory-clients x: argument must be a memory value"),
         ("-v", "-v is no option"),
         ("localhost:1 localhost:2", "localhost:2 is one address too many"),
     ] {
@@ -23,6 +24,8 @@ fn mistakes_are_one_sentence() {
     assert!(matches!(asked("--help"), Ok(Asked::Help)));
     let Ok(Asked::Serve(addr, settings)) = asked("localhost:1 --maxmemory 1mb") else { panic!() };
     assert_eq!((&*addr, settings.maxmemory), ("localhost:1", 1 << 20));
+    let Ok(Asked::Serve(_, settings)) = asked("--maxmemory-clients 3mb") else { panic!() };
+    assert_eq!(settings.clients_max, 3 << 20);
 }
 
 #[test]

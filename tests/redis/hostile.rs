@@ -1,11 +1,14 @@
 //! Those who mean harm, and those who are broken.
 use std::{
-    io::{Read, Write},
+    io::{ErrorKind, Read, Write},
     thread,
     time::Instant,
 };
 
-use super::support::{Client, PATIENCE, Server};
+use super::{
+    redis::Settings,
+    support::{Client, EPOCH, PATIENCE, Server},
+};
 
 /// What is said, and all that is heard until the end of the connection.
 fn ends_with(server: &Server, says: &[u8], wanted: &str) {
@@ -348,6 +351,33 @@ fn what_connections_keep_is_memory_too() {
             assert!(Instant::now() < end, "{before} {ends} keeps its memory");
         }
     }
+}
+
+/// A million arguments that are nothing take more memory than their bytes do.
+#[test]
+fn case_066_requests_that_never_end_have_a_limit_together() {
+    let clients_max = 8 << 20;
+    let settings = Settings { clients_max, ..Settings::default() };
+    let server = Server::with(EPOCH, settings);
+    let mut polite = server.client();
+    let known = "*2\r\n$17\r\nmaxmemory-clients\r\n$7\r\n8388608\r\n";
+    polite.asks("CONFIG GET maxmemory-clients", known);
+    let half = [&b"*1000000\r\n"[..], &b"$0\r\n\r\n".repeat(100_000)].concat();
+    // Each has a MiB of bytes, and a MiB of places where arguments begin and end.
+    let mut crowd: Vec<Client> = (0..12).map(|_| server.client()).collect();
+    for client in &mut crowd {
+        client.say(&half);
+        polite.asks("PING", "+PONG\r\n");
+    }
+    let is_here = |client: &mut Client| {
+        client.stream.set_nonblocking(true).unwrap();
+        client.stream.read(&mut [0]).is_err_and(|e| e.kind() == ErrorKind::WouldBlock)
+    };
+    let end = Instant::now() + PATIENCE;
+    while crowd.iter_mut().filter_map(|client| is_here(client).then_some(())).count() > 4 {
+        assert!(Instant::now() < end, "more than four have a place");
+    }
+    assert!(polite.ask("CONFIG SET maxmemory-clients 1").ends_with("set immutable config\r\n"));
 }
 
 #[test]

@@ -10,9 +10,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-use charkh::{Config, Handle, Reactor};
+use charkh::{Handle, Reactor};
 
-use crate::redis::{Redis, limits};
+use crate::redis::{Redis, Settings, limits};
 
 /// After that a test has failed. Nothing that works takes a part of it.
 pub const PATIENCE: Duration = Duration::from_secs(30);
@@ -28,13 +28,14 @@ pub struct Server {
 
 impl Server {
     pub fn new() -> Self {
-        Self::with(EPOCH, limits())
+        Self::with(EPOCH, Settings::default())
     }
 
-    pub fn with(epoch: Duration, config: Config) -> Self {
+    pub fn with(epoch: Duration, settings: Settings) -> Self {
         let (tell, told) = mpsc::channel();
         let thread = thread::spawn(move || {
-            let redis = Redis::new(Default::default(), epoch, 7);
+            let config = limits(&settings);
+            let redis = Redis::new(settings, epoch, 7);
             let mut reactor = Reactor::with_config(redis, config).unwrap();
             let addr = reactor.listen("127.0.0.1:0").unwrap().addr.socket_addr().unwrap();
             tell.send((addr, reactor.handle())).unwrap();

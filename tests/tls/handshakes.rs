@@ -6,7 +6,7 @@ use rustls::{AlertDescription, Error};
 
 use super::{
     ca::{Authority, Identity},
-    common::{Echo, MS, Script, on_data, swallow, world},
+    common::{Echo, MS, Script, on_data, run_for, swallow, world},
     peer::{
         BOTH, Scene, client_config, pump_whole, scene, scene_with, server_config, server_peer,
         turns,
@@ -45,10 +45,35 @@ fn case_089_plain_http_gets_an_alert_and_the_end() {
         if heard > 0 {
             assert_eq!(raw::alert(&answer), Some(raw::DECODE_ERROR));
             assert!(scene.reactor.net().sees_end(id));
+            // Whoever sends on does not lose it to a reset.
+            scene.deliver(id, &[b'x'; 100_000]);
+            assert!(!scene.reactor.net().sees_reset(id));
+            scene.reactor.net().finish_client(id);
+            scene.reactor.net().deliver_all();
+            scene.turns();
         }
         assert_eq!(scene.reactor.hub().len(), usize::from(heard == 0));
         assert_eq!(scene.diary.lines(), [""; 0]);
         assert_eq!(scene.reactor.hub().stats().handshakes_failed, u64::from(heard > 0));
+    }
+}
+
+/// Those who never stop are not waited for without end.
+#[test]
+fn case_046_after_an_alert_a_stranger_has_a_time_and_so_many_bytes() {
+    for (wait, size) in [(6, 1), (0, 70 << 10)] {
+        let config = Config { linger_bytes: 64 << 10, ..Config::default() };
+        let mut scene = scene(1, Script::default(), config);
+        let id = scene.reactor.net().client();
+        scene.deliver(id, b"GET / HTTP/1.1\r\n");
+        scene.deliver(id, &vec![b'x'; size]);
+        scene.deliver(id, b"x");
+        run_for(&mut scene.reactor, Duration::from_secs(wait));
+        let stats = scene.reactor.hub().stats();
+        assert_eq!((scene.reactor.hub().len(), stats.handshakes_failed), (0, 1), "{wait} {size}");
+        let (time, bytes) = (stats.linger_expired, stats.linger_overflow);
+        assert_eq!((time, bytes), (u64::from(wait > 0), u64::from(wait == 0)));
+        assert_eq!(scene.diary.lines(), [""; 0]);
     }
 }
 
