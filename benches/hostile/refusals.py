@@ -29,6 +29,7 @@ CLIENT_S = 20
 LONG = b"POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 1099511627776\r\n\r\n"
 HEADERS = b"GET / HTTP/1.1\r\nHost: a\r\n" + b"X: a\r\n" * 1000 + b"Y: "
 WRONG = b"GET / HTTP/1.1\r\nHost: a\r\nA : b\r\n\r\n"
+TWO = b"GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n"
 BULK = b"*1\r\n$999999999999\r\n"
 
 # Server, what is refused, how it begins, and what is in the middle and at the end of the answer.
@@ -41,8 +42,8 @@ CASES = [
     ("chat", "a line without end", PIECE, b"a line has at most", b"goodbye\n"),
     ("tls", "no TLS", b"GET / HTTP/1.1\r\n", b"\x15\x03", b"\x02\x32"),
     ("nginx", "a body of 2^40 bytes", LONG, b"HTTP/1.1 413", b"</html>\r\n"),
-    ("nginx", "a header that is none", b"GET\r\n\r\n", b"<h1>400", b"</html>\r\n"),
-    ("nginx-tls", "no TLS", b"GET\r\n\r\n", b"<h1>400", b"</html>\r\n"),
+    ("nginx", "two hosts", TWO, b"HTTP/1.1 400", b"</html>\r\n"),
+    ("nginx-tls", "no TLS", TWO, b"HTTP/1.1 400", b"</html>\r\n"),
     ("redis-server", "a bulk of 10^12 bytes", BULK, b"-ERR Protocol error: ", b"\r\n"),
     ("redis-server", "a line without end", PIECE * 2, b"-ERR Protocol error: ", b"\r\n"),
     ("haproxy", "a header that is none", WRONG, b"HTTP/1.1 400", b"</html>\n"),
