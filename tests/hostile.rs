@@ -1,5 +1,5 @@
-//! The program under attack: `benches/hostile/`, each attack small. What it asks of charkh must be so,
-//! whatever else this machine does; the figures are those of the long runs (docs/reliability.md).
+//! The program under attack: `benches/hostile/`, each attack small. What it asks of charkh must be
+//! so, whatever else this machine does; the figures are of the long runs (docs/reliability.md).
 #![cfg(all(feature = "cli", target_os = "linux"))]
 #![allow(clippy::unwrap_used)]
 use std::{

@@ -82,8 +82,8 @@ fn case_040_echo_gives_back_every_byte_whatever_the_pieces() {
     });
 }
 
-/// A day of this world: somebody comes every four seconds or so, most are rude, and things go wrong. What
-/// is held never grows from hour to hour, and when they have gone nothing is left.
+/// A day of this world: somebody comes every four seconds or so, most are rude, things go wrong.
+/// What is held never grows from hour to hour, and when they have gone nothing is left.
 #[test]
 fn case_064_a_day_leaves_nothing() {
     const HOUR: Duration = Duration::from_secs(3600);

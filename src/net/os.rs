@@ -205,8 +205,8 @@ impl Os {
         self.signals.as_mut().map(|signals| signals.pending().collect()).unwrap_or_default()
     }
 
-    /// From now on SIGTERM and SIGINT (Ctrl-C) stop the reactor, as [`Hub::stop`](crate::Hub::stop)
-    /// does: the first in good order, a second one at once. To be called before anybody is told that
+    /// From now on SIGTERM and SIGINT (Ctrl-C) stop the reactor, as
+    /// [`Hub::stop`](crate::Hub::stop) does: the first in good order, a second one at once. To be called before anybody is told that
     /// there is a server, so that whoever then stops it stops it well. No thread is started, and
     /// from now on these signals do nothing else. Where there are none, nothing changes.
     ///
@@ -359,9 +359,9 @@ fn listens(_: &Socket) -> io::Result<bool> {
     Ok(true)
 }
 
-/// A filter (BPF) for a listening socket, which lets no segment in that begins a connection. Whoever
-/// sends it hears nothing, and tries again in a second: by then it is refused, or finds somebody else
-/// at the port. Were it let in after the last accept, the end of the socket would be a reset.
+/// A filter (BPF) for a listening socket, which lets no segment in that begins a connection.
+/// Whoever sends it hears nothing, and tries again in a second: by then it is refused, or finds
+/// somebody else at the port. Let in after the last accept, it would be reset with the socket.
 #[cfg(target_os = "linux")]
 const NOBODY_NEW: [SockFilter; 5] = {
     const SYN: u32 = 0x02;

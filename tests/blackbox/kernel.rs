@@ -119,8 +119,8 @@ fn case_072_what_is_counted_does_not_grow_with_those_who_come() {
     server.stop();
 }
 
-/// The runtime ignores SIGPIPE for programs in Rust. A library may be in another, so each write says
-/// that it wants none.
+/// The runtime ignores SIGPIPE for programs in Rust. A library may be in another, so each write
+/// says that it wants none.
 #[test]
 fn case_042_no_write_can_raise_sigpipe() {
     if is_without("strace") {
