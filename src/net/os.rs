@@ -206,9 +206,10 @@ impl Os {
     }
 
     /// From now on SIGTERM and SIGINT (Ctrl-C) stop the reactor, as
-    /// [`Hub::stop`](crate::Hub::stop) does: the first in good order, a second one at once. To be called before anybody is told that
-    /// there is a server, so that whoever then stops it stops it well. No thread is started, and
-    /// from now on these signals do nothing else. Where there are none, nothing changes.
+    /// [`Hub::stop`](crate::Hub::stop) does: the first in good order, a second one at once. To be
+    /// called before anybody is told that there is a server, so that whoever then stops it stops it
+    /// well. No thread is started, and from now on these signals do nothing else. Where there are
+    /// none, nothing changes.
     ///
     /// # Errors
     /// No descriptor left.
