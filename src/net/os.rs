@@ -376,6 +376,17 @@ const NOBODY_NEW: [SockFilter; 5] = {
     ]
 };
 
+#[cfg(target_os = "linux")]
+fn let_nobody_in(socket: &TcpListener) {
+    // Where that fails, who comes just before the end is reset.
+    if let Err(e) = SockRef::from(socket).attach_filter(&NOBODY_NEW) {
+        log::debug!("the kernel cannot be told to let nobody in: {e}");
+    }
+}
+
+#[cfg(not(target_os = "linux"))]
+fn let_nobody_in(_: &TcpListener) {}
+
 /// A socket that listens and is known to nobody yet.
 fn listen_tcp(addr: SocketAddr, options: &SocketOptions) -> io::Result<TcpListener> {
     let socket = Socket::new(Domain::for_address(addr), Type::STREAM, Some(Protocol::TCP))?;
@@ -588,14 +599,8 @@ impl Net for Os {
 
     fn retire(&mut self, listener: &mut Listener) {
         match &mut listener.socket {
-            #[cfg(target_os = "linux")]
-            Door::Tcp(socket) if !listener.is_lent => {
-                // Where that fails, who comes just before the end is reset.
-                if let Err(e) = SockRef::from(&*socket).attach_filter(&NOBODY_NEW) {
-                    log::debug!("the kernel cannot be told to let nobody in: {e}");
-                }
-            }
-            Door::Tcp(_) => {}
+            Door::Tcp(_) if listener.is_lent => {}
+            Door::Tcp(socket) => let_nobody_in(socket),
             #[cfg(unix)]
             Door::Unix(file, _) => *file = None,
         }

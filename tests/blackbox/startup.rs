@@ -277,6 +277,7 @@ fn case_069_a_line_that_cannot_be_written_is_not_the_last() {
     let mut command = Command::new(BINARY);
     command.args(["serve", "127.0.0.1:0"]);
     let mut server = Server::of(Running::with_stderr(&mut command, writer, usize::MAX));
+    drop(command); // it holds the pipe as well
     server.running.until_asleep();
     // That it listens was for nobody. Here is somebody again.
     let mut reader = File::open(format!("/proc/self/fd/{}", kept.as_raw_fd())).unwrap();
