@@ -719,7 +719,11 @@ impl<P: Protocol, N: Net> Reactor<P, N> {
     /// What the kernel holds ready, a bounded number from each listener. The readiness bit stays
     /// until the kernel says that nothing is left: no other edge will come.
     fn accept(&mut self) {
-        let (first, count) = (self.accept_first, self.listeners.len());
+        if self.accept_at.is_some() {
+            return;
+        }
+        let count = self.listeners.len();
+        let first = self.accept_first.min(count);
         for n in (first..count).chain(0..first) {
             let mut left = self.hub.config.accepts_max;
             let mut failures = 0;
@@ -745,7 +749,7 @@ impl<P: Protocol, N: Net> Reactor<P, N> {
                 }
             }
             if self.accept_at.is_some() {
-                self.accept_first = (n + 1) % count; // or one that fails would keep all behind it
+                self.accept_first = n + 1; // or one that fails would be in the way of all behind it
                 return;
             }
         }
