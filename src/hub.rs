@@ -1,7 +1,7 @@
 //! The table of connections, as callbacks see it. Everything that a callback can do is an edit of
 //! this table; the reactor alone makes the kernel agree with it.
 use std::{
-    collections::{BTreeSet, HashMap, VecDeque},
+    collections::{BTreeMap, BTreeSet, HashMap, VecDeque},
     fmt,
     io::{self, IoSlice},
     net::{IpAddr, SocketAddr},
@@ -66,7 +66,7 @@ pub struct Hub {
     /// Connections that are over, to be released at the end of the turn.
     pub(crate) ended: VecDeque<(u32, Reason)>,
     /// Why layers gave up on strangers, by the slots of those to whom that was said.
-    faults: HashMap<u32, Fault>,
+    faults: BTreeMap<u32, Fault>,
     /// Connections that callbacks asked for.
     pub(crate) dials: VecDeque<Dial>,
     /// Datagrams that callbacks have sent; empty at the end of each turn.
@@ -151,7 +151,7 @@ impl Hub {
             heavy: VecDeque::new(),
             shaking: VecDeque::new(),
             ended: VecDeque::new(),
-            faults: HashMap::new(),
+            faults: BTreeMap::new(),
             dials: VecDeque::new(),
             outbox: Outbox::default(),
             replies: Replies::default(),
