@@ -87,6 +87,8 @@ def sweep(name, runs, pool, partial, result):
             result["runs"] += 1
             result["back"].append(run.back_s)
             label = f"{name} {call} {error} when={when}{'+' if goes_on else ''}"
+            if run.back_s > BACK_S:
+                print(f"    {label}: back after {1000 * run.back_s:.0f} ms", flush=True)
             for verdict, words in run.problems:
                 result[verdict] += 1
                 result["failures"].append(f"{label}: {verdict}: {words}")
