@@ -3,6 +3,8 @@ import contextlib
 import json
 import os
 import pathlib
+import re
+import socket
 import subprocess
 import sys
 import tempfile
@@ -59,6 +61,48 @@ def running(command, cpus=None, **options):
 def port_of(server):
     """charkh says `listening on tcp 127.0.0.1:7000`, others the number alone."""
     return int(server.stdout.readline().rsplit(":", 1)[-1])
+
+
+def free_port(host="127.0.0.1"):
+    """One that nobody has at this moment, for servers that take no 0."""
+    with socket.socket() as sock:
+        sock.bind((host, 0))
+        return sock.getsockname()[1]
+
+
+def compiled(source, folder):
+    """The program in the folder that is made of a file in C."""
+    program = pathlib.Path(folder) / source.stem
+    if not program.exists():
+        subprocess.run(["cc", "-O2", "-o", program, source], check=True)
+    return program
+
+
+def certificate(folder):
+    """For trying out: ECDSA on P-256, in cert.pem, and its key in key.pem."""
+    subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt",
+                    "ec_paramgen_curve:P-256", "-nodes", "-days", "30", "-subj", "/CN=localhost",
+                    "-addext", "subjectAltName=IP:127.0.0.1,DNS:localhost",
+                    "-keyout", folder / "key.pem", "-out", folder / "cert.pem"],
+                   check=True, capture_output=True)
+
+
+def nginx_settings(server, connections, log_level="crit"):
+    """Of one process that speaks HTTP and keeps no log of accesses, with this as its server; a text
+    to be formatted, in which `{dir}` is where its files go."""
+    return f"""
+daemon off; master_process off; worker_processes 1; pid {{dir}}/pid;
+error_log {{dir}}/log {log_level};
+events {{{{ worker_connections {connections}; }}}}
+http {{{{
+    access_log off; keepalive_requests 1000000000;
+    client_body_temp_path {{dir}}/body; proxy_temp_path {{dir}}/proxy;
+    fastcgi_temp_path {{dir}}/fastcgi; uwsgi_temp_path {{dir}}/uwsgi; scgi_temp_path {{dir}}/scgi;
+    server {{{{
+        {server}
+    }}}}
+}}}}
+"""
 
 
 @contextlib.contextmanager
@@ -131,6 +175,12 @@ def at_rest(pid, still_s=0.02):
     while last != (now := cpu_s(pid)):
         last = now
         time.sleep(still_s)
+
+
+def switches(pid):
+    """How often it left a processor, by itself or not: each waking is one more."""
+    text = pathlib.Path(f"/proc/{pid}/status").read_text()
+    return sum(int(count) for count in re.findall(r"voluntary_ctxt_switches:\s*(\d+)", text))
 
 
 def anonymous(pid):

@@ -28,23 +28,13 @@ import sys
 import tempfile
 import time
 
-from common import OURS, TARGET, THEIRS, cpu_s, misses, running, show
+from common import (OURS, TARGET, THEIRS, cpu_s, free_port, misses, nginx_settings, running,
+                    show)
 
 HTTP = os.environ.get("CHARKH_HTTP", str(TARGET / "release" / "examples" / "http"))
 BODY = "Hello, wheel!"
-NGINX_CONF = """
-daemon off; master_process off; worker_processes 1; pid {dir}/pid; error_log {dir}/log crit;
-events {{ worker_connections 4096; }}
-http {{
-    access_log off; keepalive_requests 1000000000;
-    client_body_temp_path {dir}/body; proxy_temp_path {dir}/proxy; fastcgi_temp_path {dir}/fastcgi;
-    uwsgi_temp_path {dir}/uwsgi; scgi_temp_path {dir}/scgi;
-    server {{
-        listen 127.0.0.1:{port} backlog=4096;
-        location / {{ default_type text/plain; return 200 "{body}"; }}
-    }}
-}}
-"""
+NGINX = nginx_settings("""listen 127.0.0.1:{port} backlog=4096;
+        location / {{ default_type text/plain; return 200 "{body}"; }}""", 4096)
 # Sixteen requests in one go, each counted by itself.
 PIPELINE = """
 init = function(args)
@@ -61,12 +51,6 @@ CASES = {
     "1000": ("1 000 connections", ["-c1000"], 0.95),
     "pipelined": ("50 connections, 16 in flight on each", ["-c50", "-s"], 0.2),
 }
-
-
-def free_port():
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        return sock.getsockname()[1]
 
 
 def answers(port):
@@ -87,7 +71,7 @@ def serving(name, scratch):
     command = [HTTP, f"127.0.0.1:{port}"]
     if name == "nginx":
         conf = scratch / "nginx.conf"
-        conf.write_text(NGINX_CONF.format(dir=scratch, port=port, body=BODY))
+        conf.write_text(NGINX.format(dir=scratch, port=port, body=BODY))
         command = ["nginx", "-e", scratch / "log", "-c", conf]
     with running(command, THEIRS, stderr=subprocess.DEVNULL) as server:
         if not answers(port).endswith(b"\r\n\r\n" + BODY.encode()):

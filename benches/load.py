@@ -27,39 +27,21 @@ import sys
 import tempfile
 import time
 
-from common import (HERE, OURS, THEIRS, anonymous, begin_load, end_load, finish, load, misses,
-                    running, serving, show, start)
+from common import (HERE, OURS, THEIRS, anonymous, begin_load, compiled, end_load, finish,
+                    free_port, load, misses, nginx_settings, running, serving, show, start)
 
 ROUNDS = 7
 SECONDS = 3  # of a round
 
-NGINX_CONF = """
-daemon off; master_process off; pid {dir}/pid; error_log {dir}/error.log crit;
-events {{ worker_connections 1024; }}
-http {{
-    access_log off; keepalive_requests 1000000000;
-    client_body_temp_path {dir}/body; proxy_temp_path {dir}/proxy; fastcgi_temp_path {dir}/fastcgi;
-    uwsgi_temp_path {dir}/uwsgi; scgi_temp_path {dir}/scgi;
-    server {{ listen 127.0.0.1:{port}; location / {{ return 200; }} }}
-}}
-"""
+NGINX = nginx_settings("listen 127.0.0.1:{port}; location / {{ return 200; }}", 1024)
 
 
 @contextlib.contextmanager
 def throttled(rate, cpus=None):
     """The server of throttle.c: the process and its port."""
-    command = [compiled("throttle"), rate]
+    command = [compiled(HERE / "load" / "throttle.c", SCRATCH), rate]
     with running(command, cpus, stdout=subprocess.PIPE, text=True) as server:
         yield server, int(server.stdout.readline())
-
-
-def compiled(name):
-    """The path of benches/load/`name`.c, compiled."""
-    binary = pathlib.Path(SCRATCH) / name
-    if not binary.exists():
-        source = HERE / "load" / f"{name}.c"
-        subprocess.run(["cc", "-O2", "-o", binary, source], check=True)
-    return binary
 
 
 # 1. Processor time per request.
@@ -95,11 +77,6 @@ def beside(title, server, generators, rate_goal, cost_goal):
     show(f"{title} ({ROUNDS} rounds of {SECONDS} s each, medians)", rows)
 
 
-def free_port():
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return listener.getsockname()[1]
-
-
 def reach(port):
     """Until somebody listens there."""
     for _ in range(500):
@@ -120,8 +97,8 @@ def ours(port, *options):
 def wrk():
     port = free_port()
     conf = pathlib.Path(SCRATCH) / "nginx.conf"
-    conf.write_text(NGINX_CONF.format(dir=SCRATCH, port=port))
-    nginx = ["nginx", "-c", conf, "-p", SCRATCH, "-e", f"{SCRATCH}/error.log"]
+    conf.write_text(NGINX.format(dir=SCRATCH, port=port))
+    nginx = ["nginx", "-c", conf, "-p", SCRATCH, "-e", f"{SCRATCH}/log"]
     with running(nginx, THEIRS) as server:
         reach(port)
 
@@ -141,7 +118,8 @@ def epoll():
     with serving("echo", THEIRS) as (server, port):
 
         def theirs():
-            process = start([compiled("epoll"), port, 50, SECONDS], OURS, stdout=subprocess.PIPE,
+            bare = compiled(HERE / "load" / "epoll.c", SCRATCH)
+            process = start([bare, port, 50, SECONDS], OURS, stdout=subprocess.PIPE,
                             text=True)
             requests, seconds = process.stdout.read().split()
             return int(requests), float(seconds), finish(process)[1]

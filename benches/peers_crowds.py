@@ -3,7 +3,6 @@ together cost, and what they do to each other."""
 import contextlib
 import os
 import pathlib
-import re
 import select
 import socket
 import statistics
@@ -12,7 +11,7 @@ import sys
 import time
 
 from common import (OURS, anonymous, at_rest, awake, begin_load, cpu_s, end_load, load, port_of,
-                    real_time)
+                    real_time, switches)
 from peers_report import FLOODERS, by_flooders, median, ratios
 
 CONNS = 10_000
@@ -249,12 +248,6 @@ def grow_goals(rounds):
             ("rounds that kept it", f"{kept} of {len(many)}", None, None),
             ("where it was, in connections", " ".join(str(one["at"]) for one in rounds["charkh"]),
              None, None)]
-
-
-def switches(pid):
-    """How often it has gone to sleep, or was put to sleep."""
-    text = pathlib.Path(f"/proc/{pid}/status").read_text()
-    return sum(int(count) for count in re.findall(r"voluntary_ctxt_switches:\s*(\d+)", text))
 
 
 def rest(serve, _, __):

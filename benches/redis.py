@@ -22,7 +22,8 @@ import subprocess
 import sys
 import time
 
-from common import HERE, OURS, TARGET, THEIRS, at_rest, cpu_s, misses, running, show
+from common import (HERE, OURS, TARGET, THEIRS, at_rest, cpu_s, free_port, misses, running,
+                    show)
 
 OWN = os.environ.get("REDIS_EXAMPLE", str(TARGET / "release" / "examples" / "redis"))
 BUILD = ["cargo", "build", "--release", "--locked", "--quiet", "--example", "redis",
@@ -40,11 +41,6 @@ CASES = {
     "set16": Case("SET, 16 in flight", "set", 16, 0.5),
     "get16": Case("GET, 16 in flight", "get", 16, 0.7),
 }
-
-
-def free_port():
-    with contextlib.closing(socket.create_server(("127.0.0.1", 0))) as probe:
-        return probe.getsockname()[1]
 
 
 def wait_for(port):

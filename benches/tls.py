@@ -22,8 +22,8 @@ import sys
 import tempfile
 import time
 
-from common import (CHARKH, HERE, OURS, TARGET, THEIRS, begin_load, cpu_s, end_load, misses, port_of,
-                    running, show)
+from common import (CHARKH, HERE, OURS, TARGET, THEIRS, begin_load, certificate, cpu_s, end_load,
+                    free_port, misses, port_of, running, show)
 
 BUILT = TARGET / "peers" / "release" / "tls-proxy"
 GOAL = 1.0
@@ -57,20 +57,6 @@ stream {{
   }}
 }}
 """
-
-
-def certificate(folder):
-    """The same for both: ECDSA on P-256."""
-    subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt",
-                    "ec_paramgen_curve:P-256", "-nodes", "-days", "2", "-subj", "/CN=localhost",
-                    "-keyout", folder / "key.pem", "-out", folder / "cert.pem"],
-                   check=True, capture_output=True)
-
-
-def free_port():
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        return found.getsockname()[1]
 
 
 def wait_for(port, server):

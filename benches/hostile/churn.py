@@ -46,8 +46,7 @@ def run(args):
                                                        "redis-server", "node", "tokio"])
     results = {}
     with tempfile.TemporaryDirectory(prefix="churn-") as folder:
-        program = pathlib.Path(folder) / "churn"
-        subprocess.run(["cc", "-O2", "-o", program, HERE / "churn.c"], check=True)
+        program = common.compiled(HERE / "churn.c", folder)
         for name in filter(servers.there, names):
             count = QUICK.get(name, 1000) if args.quick else FULL.get(name, OTHERS)
             plan = (QUICK_WARM, QUICK_PARTS) if args.quick else (WARM, PARTS)

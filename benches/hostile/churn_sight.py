@@ -86,16 +86,11 @@ class Sight:
         of its own still has in hand may be done before."""
         end = time.monotonic() + servers.PATIENCE_S
         while time.monotonic() < end:
-            before = self.switches()
+            before = common.switches(self.server.pid)
             time.sleep(1)
-            if self.switches() == before:
+            if common.switches(self.server.pid) == before:
                 return True
         return False
-
-    def switches(self):
-        """How often it left a processor: each waking is one more."""
-        with open(f"/proc/{self.server.pid}/status") as status:
-            return sum(int(line.split()[1]) for line in status if "ctxt_switches" in line)
 
     def manners(self):
         """What a client says, what the answer begins with, and how long that is."""

@@ -26,21 +26,10 @@ HOST = "127.0.0.1"
 BODY = "Hello, wheel!"
 PATIENCE_S = 30  # whoever waits longer has failed
 
-NGINX = """
-daemon off; master_process off; worker_processes 1; pid {dir}/pid; error_log {dir}/log;
-events {{ worker_connections 16384; }}
-http {{
-    access_log off; keepalive_requests 1000000000;
-    client_body_temp_path {dir}/body; proxy_temp_path {dir}/proxy; fastcgi_temp_path {dir}/fastcgi;
-    uwsgi_temp_path {dir}/uwsgi; scgi_temp_path {dir}/scgi;
-    server {{
-        listen {host}:{port} backlog=4096{ssl};
+NGINX = common.nginx_settings("""listen {host}:{port} backlog=4096{ssl};
         ssl_protocols TLSv1.2 TLSv1.3; ssl_certificate {dir}/cert.pem;
         ssl_certificate_key {dir}/cert.pem;
-        location / {{ default_type text/plain; return 200 "{body}"; }}
-    }}
-}}
-"""
+        location / {{ default_type text/plain; return 200 "{body}"; }}""", 16384, "error")
 HAPROXY = """
 global
     maxconn 9900
@@ -72,21 +61,11 @@ require('http').createServer((_, answer) => answer.end({body!r})).listen({port},
 """
 
 
-def free_port():
-    with socket.socket() as sock:
-        sock.bind((HOST, 0))
-        return sock.getsockname()[1]
-
-
 def certificate(folder):
     """A certificate for trying out, and its key, in one file."""
     file = folder / "cert.pem"
     if not file.exists():
-        command = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256",
-                   "-nodes", "-days", "30", "-subj", "/CN=localhost",
-                   "-addext", "subjectAltName=IP:127.0.0.1,DNS:localhost",
-                   "-keyout", folder / "key.pem", "-out", file]
-        subprocess.run(list(map(str, command)), check=True, stderr=subprocess.DEVNULL)
+        common.certificate(folder)
         with file.open("a") as both:
             both.write((folder / "key.pem").read_text())
     return file
@@ -232,7 +211,7 @@ def hello():
 @contextlib.contextmanager
 def serving(name, *options, descriptors=None, cpus=None, port=None, env=None, wait=True):
     """A new process of this server, at a free port; ended by SIGKILL if it does not heed SIGTERM."""
-    port = port or free_port()
+    port = port or common.free_port(HOST)
     with tempfile.TemporaryDirectory(prefix="hostile-") as folder:
         folder = pathlib.Path(folder)
         command = [str(word) for word in [*SERVERS[name][0](folder, port), *options]]

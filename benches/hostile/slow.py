@@ -14,7 +14,6 @@ import contextlib
 import os
 import pathlib
 import signal
-import ssl
 import statistics
 import subprocess
 import tempfile
@@ -35,21 +34,6 @@ PATIENCE_S = 150  # who has not ended a slow client by then does not end it
 HEAD = b"GET / HTTP/1.1\r\nHost: a\r\nX: " + b"a" * 2000
 
 
-def hello():
-    """What a TLS client says first."""
-    heard, says = ssl.MemoryBIO(), ssl.MemoryBIO()
-    client = servers.stranger().wrap_bio(heard, says)
-    with contextlib.suppress(ssl.SSLWantReadError):
-        client.do_handshake()
-    return says.read()
-
-
-def compiled(folder):
-    program = pathlib.Path(folder) / "drip"
-    subprocess.run(["cc", "-O2", "-o", str(program), str(HERE / "drip.c")], check=True)
-    return program
-
-
 class Slow:
     """They have all come, over this time, and go on until [`gone`](Slow.gone)."""
 
@@ -59,7 +43,7 @@ class Slow:
         self.process = common.start(command, common.OURS, stdin=subprocess.PIPE, stdout=self.out)
         with contextlib.suppress(PermissionError):  # behind the polite, and before all else
             os.sched_setscheduler(self.process.pid, os.SCHED_FIFO, os.sched_param(5))
-        self.process.stdin.write(hello() if name in servers.TLS else HEAD)
+        self.process.stdin.write(servers.hello() if name in servers.TLS else HEAD)
         self.process.stdin.close()
         all_here = lambda: b"all\n" in self.said()  # noqa: E731
         servers.until("all slow clients are here", all_here, PATIENCE_S, look_s=0.05)
@@ -170,7 +154,7 @@ def quick(program):
 def run(args):
     results = {}
     with tempfile.TemporaryDirectory() as folder:
-        program = compiled(folder)
+        program = common.compiled(HERE / "drip.c", folder)
         if args.quick:
             return quick(program)
         for name in filter(servers.there, args.servers or WHOM):

@@ -108,7 +108,7 @@ def half_load(server):
 def run(args):
     seconds = 4 if args.quick else int(os.environ.get("CHARKH_SOAK_S", 3600))
     with contextlib.ExitStack() as stack:
-        tls_port = servers.free_port()
+        tls_port = common.free_port()
         tls = [f"tls:{servers.HOST}:{tls_port}", "--tls-self-signed"]
         with first(args):
             served = servers.serving("echo", *tls, *OPTIONS, cpus=common.THEIRS)

@@ -26,6 +26,7 @@ As root, or whoever may trace; on Linux on x86-64; with strace and cc. All: some
 """
 import hashlib
 import math
+import pathlib
 import random
 import shutil
 import signal
@@ -43,6 +44,7 @@ from servers import common
 from sweep_once import ROUNDS_MAX, Run, Subject
 from sweep_talk import Client, Visit
 
+HERE = pathlib.Path(__file__).resolve().parent
 SERVERS = ["echo", "greet", "chat", "tls", "http", "redis"]
 RUNS_MIN = 10_000
 CALLS = 50  # the first to this one
@@ -190,7 +192,7 @@ def run(args):
     names = [name for name in names if name in SERVERS and servers.there(name)]
     runs = sampled(rng, 10) if args.quick else whole(rng, SAMPLES)
     with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor(16) as pool:
-        partial = sweep_faults.compiled(folder)
+        partial = common.compiled(HERE / "partial.c", folder)
         for name in names:
             results[name] = result = fresh()
             sweep(name, runs, pool, partial, result)

@@ -14,6 +14,7 @@ import subprocess
 import tempfile
 
 from servers import common
+from sockets import clients_of
 
 SOCKET = "EBADF EFAULT EINTR EINVAL ENOTSOCK"
 NETWORK = "ECONNREFUSED ECONNRESET EHOSTUNREACH ENETDOWN ENETRESET ENETUNREACH ETIMEDOUT"
@@ -135,11 +136,8 @@ def sockets_of(server, wanted):
     for _ in range(100):
         if wanted <= set(found.values()) or server.has_ended():
             break
-        ours, ports = f":{server.port:04X}", {}
-        for line in open(f"/proc/{server.pid}/net/tcp"):
-            words = line.split()
-            if words[1].endswith(ours):
-                ports[f"socket:[{words[9]}]"] = int(words[2].split(":")[1], 16)
+        clients = clients_of(server.pid, server.port)
+        ports = {f"socket:[{inode}]": port for inode, port in clients.items()}
         for fd in os.listdir(f"/proc/{server.pid}/fd"):
             with contextlib.suppress(OSError):
                 to = os.readlink(f"/proc/{server.pid}/fd/{fd}")
@@ -164,11 +162,3 @@ def calls_of(server, exercise):
             if found := re.match(r"\d+ +(\w+)\(", line):
                 counts[found[1]] = counts.get(found[1], 0) + 1
     return counts
-
-
-def compiled(folder):
-    """`partial.c`, if this machine has what it takes."""
-    program = pathlib.Path(folder) / "partial"
-    source = pathlib.Path(__file__).with_name("partial.c")
-    subprocess.run(["cc", "-O1", "-o", str(program), str(source)], check=True)
-    return program
