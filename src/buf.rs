@@ -237,10 +237,10 @@ impl Held {
         (std::mem::take(&mut self.input), std::mem::take(&mut self.scanned))
     }
 
-    /// Bytes of memory.
+    /// Bytes of memory, its own among them.
     pub(crate) fn capacity(&self) -> usize {
         let buffers = self.input.capacity() + self.output.capacity() + self.wire.capacity();
-        buffers + self.layer + self.session
+        size_of::<Self>() + buffers + self.layer + self.session
     }
 }
 
@@ -291,6 +291,16 @@ impl Pool {
     fn class(size: usize) -> Option<usize> {
         let fits = size.is_power_of_two() && (Self::SMALLEST..=Self::LARGEST).contains(&size);
         fits.then(|| (size.ilog2() - Self::SMALLEST.ilog2()) as usize)
+    }
+
+    /// Bytes in all that nobody has now.
+    pub(crate) fn spare(&self) -> usize {
+        self.kept + self.held.len() * size_of::<Held>()
+    }
+
+    /// What is spare goes back to the allocator.
+    pub(crate) fn let_go(&mut self) {
+        *self = Self::default();
     }
 
     pub(crate) fn held(&mut self) -> Box<Held> {
@@ -448,23 +458,28 @@ mod tests {
     fn what_is_held_is_what_waits_in_each_direction() {
         let mut pool = Pool::default();
         let mut held = pool.held();
-        assert!(held.is_empty() && !held.has_unsent() && held.capacity() == 0);
+        let own = size_of::<Held>();
+        assert!(held.is_empty() && !held.has_unsent() && held.capacity() == own);
         held.input.push(b"in", &mut pool);
         assert!(!held.is_empty() && !held.has_unsent());
         held.wire.push(&[0; 2000], &mut pool);
         assert!(held.has_unsent());
-        assert_eq!(held.capacity(), 1024 + 2048);
+        assert_eq!(held.capacity(), own + 1024 + 2048);
         held.output.push(b"out", &mut pool);
         let output = held.output.capacity();
-        assert_eq!(held.capacity(), 1024 + 2048 + output);
+        assert_eq!(held.capacity(), own + 1024 + 2048 + output);
         held.wire.clear(&mut pool);
         assert!(held.has_unsent());
         held.scanned = 2;
         pool.give_held(held);
         // The next connection finds nothing of it.
         let held = pool.held();
-        assert_eq!((held.is_empty(), held.capacity(), held.scanned), (true, 0, 0));
+        assert_eq!((held.is_empty(), held.capacity(), held.scanned), (true, own, 0));
         assert_eq!(pool.kept, 1024 + 2048 + 1024);
+        pool.give_held(held);
+        assert_eq!(pool.spare(), pool.kept + own);
+        pool.let_go();
+        assert_eq!(pool.spare(), 0);
     }
 
     #[test]

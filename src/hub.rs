@@ -4,6 +4,7 @@ use std::{
     collections::{BTreeMap, BTreeSet, HashMap, VecDeque},
     fmt,
     io::{self, IoSlice},
+    mem,
     net::{IpAddr, SocketAddr},
     time::Duration,
 };
@@ -75,6 +76,8 @@ pub struct Hub {
     pub(crate) timers: Timers,
     pub(crate) pool: Pool,
     pub(crate) weights: Weights,
+    /// Bytes that all layers take themselves.
+    pub(crate) layers: usize,
     pub(crate) hot: Hot,
     pub(crate) stats: Stats,
     pub(crate) trace: Trace,
@@ -158,6 +161,7 @@ impl Hub {
             timers: Timers::new(),
             pool: Pool::default(),
             weights: Weights::default(),
+            layers: 0,
             hot: Hot::default(),
             stats: Stats::default(),
             trace: Trace::new(config.trace, &Reason::NAMES),
@@ -277,7 +281,7 @@ impl Hub {
     /// [`connect`](Hub::connect), with a [`Layer`] between the wire and the protocol.
     pub fn connect_through(&mut self, addr: impl Into<Addr>, layer: Box<dyn Layer>) -> ConnId {
         let id = self.connect(addr);
-        self.put_layer(id, layer);
+        self.put_layer(id.slot, layer);
         id
     }
 
@@ -289,15 +293,23 @@ impl Hub {
         layer: Box<dyn Layer>,
     ) -> ConnId {
         let id = self.connect_from(addr, source);
-        self.put_layer(id, layer);
+        self.put_layer(id.slot, layer);
         id
     }
 
-    /// On one that is not up yet.
-    pub(crate) fn put_layer(&mut self, id: ConnId, layer: Box<dyn Layer>) {
-        if let Some(conn) = self.conns.get_mut(id.slot as usize) {
-            conn.layer = Some(Box::new(Layered { layer, until: None }));
+    /// On one that is not up yet, and has none.
+    pub(crate) fn put_layer(&mut self, slot: u32, layer: Box<dyn Layer>) {
+        let size = layer.size();
+        if let Some(conn) = self.conns.get_mut(slot as usize) {
+            conn.layer = Some(Box::new(Layered { layer, until: None, size }));
+            self.layers += size;
         }
+    }
+
+    /// What a layer takes itself is another now: it has given way to the next, or is over.
+    pub(crate) fn weigh_layer(&mut self, layered: &mut Layered, size: usize) {
+        self.layers = self.layers - layered.size + size;
+        layered.size = size;
     }
 
     /// Send a datagram from this socket, in this turn; from any callback, to whom you please. For
@@ -402,7 +414,8 @@ impl Hub {
     /// The counters.
     pub fn stats(&self) -> Stats {
         let Self { stats, weights, timers, .. } = self;
-        Stats { memory: weights.total(), armed: timers.len(), ..stats.clone() }
+        let (memory, armed) = (weights.total(), timers.len());
+        Stats { memory, layer_memory: self.layers, armed, ..stats.clone() }
     }
 
     /// What the loop did last, as far as [`Config::trace`] lets it remember.
@@ -582,6 +595,9 @@ impl Hub {
             self.stats.handshakes_failed += 1;
         }
         conn.state = State::Ended;
+        if let Some(layered) = &mut conn.layer {
+            self.layers -= mem::take(&mut layered.size);
+        }
         if let Some(mut held) = conn.held.take() {
             held.input.clear(&mut self.pool);
             self.give_back(slot, held);
@@ -619,6 +635,7 @@ impl Hub {
         self.timers.cancel(slot);
         self.uncount(slot);
         let conn = self.conns.remove(slot as usize);
+        self.layers -= conn.layer.as_ref().map_or(0, |layered| layered.size);
         self.placeless.remove(&slot);
         forget_addr(&conn, &mut self.long_addrs)
     }
@@ -675,7 +692,7 @@ impl Hub {
         if self.conns.len() > SMALL {
             return;
         }
-        let (mut weight, mut long, mut counted, mut queued) = (0, 0, 0, 0);
+        let (mut weight, mut layers, mut long, mut counted, mut queued) = (0, 0, 0, 0, 0);
         for (slot, conn) in &self.conns {
             assert!(!conn.has_work() || conn.queued(), "connection {slot} has work and no turn");
             let armed = self.timers.armed_at(slot as u32);
@@ -690,6 +707,7 @@ impl Hub {
             long += usize::from(conn.addr().is_err_and(|key| key != Conn::UNNAMED));
             counted += u32::from(conn.counted());
             queued += usize::from(conn.queued());
+            layers += conn.layer.as_ref().map_or(0, |layered| layered.size);
             let held = conn.held.as_ref();
             assert!(held.is_none_or(|held| !held.is_empty()), "connection {slot} hoards");
             weight += held.map_or(0, |held| held.capacity());
@@ -700,7 +718,7 @@ impl Hub {
         let queues = self.queue.iter().chain(&self.heavy).chain(&self.shaking);
         let names = queues.filter(is_alive).count();
         assert_eq!(queued, names, "each is in one queue, once");
-        assert_eq!(weight, self.weights.total());
+        assert_eq!((weight, layers), (self.weights.total(), self.layers));
         assert_eq!(long, self.long_addrs.len(), "addresses of nobody");
         assert_eq!(counted, self.per_ip.values().sum::<u32>(), "counts of nobody");
         assert!(self.hot.slot.is_none() && self.hot.is_empty(), "a reply has no owner");
@@ -860,10 +878,18 @@ impl Hub {
         if waits && !waited && !conn.has_work() {
             self.rearm(slot);
         }
-        while self.weights.total() > self.config.memory_max
-            && let Some(heaviest) = self.weights.heaviest()
-        {
-            self.end(heaviest, Reason::OutOfMemory);
+        self.fit();
+    }
+
+    /// All together hold no more than they may: what is spare goes first, and then whoever has most.
+    fn fit(&mut self) {
+        let used = |hub: &Self| hub.weights.total() + hub.layers;
+        while used(self) + self.pool.spare() > self.config.memory_max {
+            match self.weights.heaviest() {
+                _ if self.pool.spare() > 0 => self.pool.let_go(),
+                Some(heaviest) => self.end(heaviest, Reason::OutOfMemory),
+                None => return,
+            }
         }
     }
 

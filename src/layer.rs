@@ -58,6 +58,13 @@ pub trait Layer: Any {
         0
     }
 
+    /// Bytes of memory that it takes itself for as long as it is there, whatever comes; they count
+    /// against [`Config::memory_max`](crate::Config::memory_max) too. Asked once, when it is put in
+    /// its place. Its own size if it does not say more, which who keeps a state elsewhere should.
+    fn size(&self) -> usize {
+        size_of_val(self)
+    }
+
     /// May [`send`](Layer::send) be called? Not during a handshake, for instance. Until this is
     /// `true`, which only [`start`](Layer::start) and [`receive`](Layer::receive) can make it, the
     /// protocol has not met the connection. A peer that ends before has cut the handshake short:
@@ -136,4 +143,6 @@ pub(crate) struct Layered {
     pub(crate) layer: Box<dyn Layer>,
     /// It has to be ready by then: a stamp of the timers' clock.
     pub(crate) until: Option<NonZeroU32>,
+    /// Bytes that it takes itself, as the hub counts them.
+    pub(crate) size: usize,
 }

@@ -548,6 +548,8 @@ impl<P: Protocol, N: Net> Reactor<P, N> {
                 }
                 Token::Conn { slot, serial } => {
                     let conn = hub.conns.get_mut(slot as usize);
+                    // Who waits to be dialed has no socket that could have told of this.
+                    let conn = conn.filter(|conn| conn.state != State::Waiting);
                     let Some(conn) = conn.filter(|conn| serial == 0 || conn.serial == serial)
                     else {
                         hub.stats.stale_events += 1;
@@ -851,8 +853,9 @@ impl<P: Protocol, N: Net> Reactor<P, N> {
         if is_theirs {
             self.hub.count(slot);
         }
-        let layer = layer.map(|layer| Box::new(Layered { layer, until: None }));
-        self.hub.conns[slot as usize].layer = layer;
+        if let Some(layer) = layer {
+            self.hub.put_layer(slot, layer);
+        }
         // A socket that has just been accepted can be written to; its first edge says no more.
         self.hub.conns[slot as usize].set_writable(true);
         self.hub.stats.accepted += 1;
@@ -1399,8 +1402,14 @@ impl<P: Protocol, N: Net> Reactor<P, N> {
             }
             match next {
                 Next::Same => break true,
-                Next::Nothing => break false,
-                Next::Layer(next) => layered.layer = next,
+                Next::Nothing => {
+                    self.hub.weigh_layer(&mut layered, 0);
+                    break false;
+                }
+                Next::Layer(next) => {
+                    self.hub.weigh_layer(&mut layered, next.size());
+                    layered.layer = next;
+                }
             }
             let mut wire = mem::take(&mut self.plain);
             result = layered.layer.start(&mut answer);

@@ -214,7 +214,7 @@ impl Keeper {
         self.id = hub.connect_in(self.addr.clone(), delay);
         if let Some(make) = &mut self.layer {
             let layer = make().unwrap_or_else(|fault| Box::new(Unmade(Some(fault))));
-            hub.put_layer(self.id, layer);
+            hub.put_layer(self.id.slot, layer);
         }
     }
 }

@@ -119,8 +119,11 @@ pub struct Stats {
     pub linger_expired: u64,
     /// The same because it sent more than [`linger_bytes`](crate::Config::linger_bytes).
     pub linger_overflow: u64,
-    /// Bytes held in buffers now, unread and unsent.
+    /// Bytes held now, unread and unsent, with what sessions say they keep
+    /// ([`Peer::set_held`](crate::Peer::set_held)).
     pub memory: usize,
+    /// Bytes that layers take themselves now ([`Layer::size`](crate::Layer::size)).
+    pub layer_memory: usize,
     /// Connections that have a timer armed now.
     pub armed: usize,
 

@@ -82,6 +82,11 @@ pub const RECORD_MAX: usize = HEADER + (16 << 10) + 2048;
 /// show certificates: a chain of 64 KiB, with what the records around its parts take.
 pub const CHAIN_MAX: usize = 80 << 10;
 
+/// What a connection takes beside that, in bytes of memory: this layer, and the state that rustls
+/// keeps, which cannot be asked; it was measured (`tests/tls/memory.rs`). A handshake that waits for
+/// its end takes up to a kilobyte more.
+pub const CONN_SIZE: usize = 3400;
+
 /// Records that may come, once the handshake is over, without saying anything to the protocol: keys
 /// that change, session tickets, nothing at all. Each KiB that does say something allows one more,
 /// up to this many.
@@ -285,6 +290,10 @@ impl Layer for Tls {
 
     fn held(&self) -> usize {
         self.kept.capacity()
+    }
+
+    fn size(&self) -> usize {
+        CONN_SIZE
     }
 
     fn is_ready(&self) -> bool {

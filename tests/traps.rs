@@ -14,7 +14,7 @@ use std::{
 };
 
 use charkh::{
-    Config, ConnId, Layer, Peer, Reactor, Result, WhenFull,
+    Addr, Config, ConnId, Layer, Peer, Reactor, Result, WhenFull,
     net::{Event, Faults, Net, Sim, Token},
 };
 use common::{
@@ -559,6 +559,36 @@ fn case_038_the_heaviest_goes_first_and_the_polite_are_unharmed() {
 }
 
 #[test]
+fn case_067_spare_storage_goes_before_anybody_does() {
+    let script = Script {
+        data: Box::new(|peer, input| {
+            if let Some(line) = input.line(9)? {
+                peer.send(&vec![7; std::str::from_utf8(line)?.parse()?]);
+            }
+            Ok(())
+        }),
+        ..Script::default()
+    };
+    let config = Config { memory_max: 90_000, output_high: 90_000, ..Config::default() };
+    let mut reactor = world(script, 1, config);
+    let [first, second] = [(); 2].map(|()| reactor.net().client());
+    let ask = |reactor: &mut Reactor<_, Sim>, client, size: usize| {
+        reactor.net().set_window(client, 1);
+        reactor.net().send(client, format!("{size}\n").as_bytes());
+        settle(reactor);
+        reactor.hub().stats().memory
+    };
+    // A block of 64 KiB is spare when the first has gone; what the second needs is one of 32.
+    assert!(ask(&mut reactor, first, 50_000) > 60_000);
+    reactor.net().reset_client(first);
+    settle(&mut reactor);
+    assert_eq!(reactor.hub().stats().memory, 0);
+    assert!((20_000..40_000).contains(&ask(&mut reactor, second, 20_000)));
+    reactor.net().set_window(second, 1 << 20);
+    assert_eq!(read_all(&mut reactor, second).len(), 20_000);
+}
+
+#[test]
 fn case_066_what_sessions_keep_counts_too_and_is_free_when_they_go() {
     let script = Script {
         data: Box::new(|peer, input| {
@@ -574,15 +604,17 @@ fn case_066_what_sessions_keep_counts_too_and_is_free_when_they_go() {
     // A number that comes in two pieces takes a kibibyte beside.
     let mut reactor = world(script, 1, Config { memory_max: 100_000, ..Config::default() });
     let [light, heavy, other] = [(); 3].map(|()| reactor.net().client());
+    // And the books of each that holds something count.
+    const BOOKS: usize = 184;
     for (client, bytes, all) in [
-        (light, 20_000, 20_000),
-        (heavy, 70_000, 90_000),
-        (light, 28_000, 98_000),
-        (other, 10_000, 38_000), // the heaviest has gone
-        (light, 0, 10_000),
+        (light, 20_000, 20_000 + BOOKS),
+        (heavy, 70_000, 90_000 + 2 * BOOKS),
+        (light, 28_000, 98_000 + 2 * BOOKS),
+        (other, 10_000, 38_000 + 2 * BOOKS), // the heaviest has gone
+        (light, 0, 10_000 + BOOKS),
         (other, 0, 0),
         (other, 100_001, 0), // the heaviest is whoever tells it
-        (light, 98_000, 98_000),
+        (light, 98_000, 98_000 + BOOKS),
     ] {
         reactor.net().send(client, format!("{bytes}\n").as_bytes());
         settle(&mut reactor);
@@ -1006,6 +1038,23 @@ fn case_061_a_late_event_does_not_reach_the_slot_s_next_connection() {
     reactor.turn().unwrap();
     assert_eq!(reactor.hub().stats().stale_events, 1);
     assert_eq!((reactor.hub().stats().served, diary.lines()), (served, before));
+}
+
+#[test]
+fn case_061_nor_does_it_reach_one_that_waits_to_be_dialed() {
+    let config = Config { connects_max: 1, ..Config::default() };
+    let mut reactor = world(Script::default(), 1, config);
+    for port in [8, 9] {
+        reactor.hub().connect_in(Addr::from(([127, 0, 0, 1], port)), 10 * MS);
+    }
+    // Where an event names a slot alone, no serial tells this one from an earlier one.
+    let token = Token::Conn { slot: 1, serial: 0 };
+    let late = Event { token, readable: true, writable: true, ending: true, failed: true };
+    reactor.net().inject(late);
+    reactor.turn_within(MS).unwrap();
+    assert_eq!(reactor.hub().stats().stale_events, 1);
+    // A turn dials one: the laws that are looked at after each find none with work and no turn.
+    run_for(&mut reactor, 20 * MS);
 }
 
 #[test]

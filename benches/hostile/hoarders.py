@@ -27,7 +27,6 @@ from servers import common
 
 MIB = 1 << 20
 OVER = 1.05
-RUSTLS = 4096
 MALLOC = {"MALLOC_MMAP_THRESHOLD_": "131072"}
 CHUNK = b"x" * 65536
 
@@ -268,9 +267,8 @@ def run(args):
     for case in cases(size, cap):
         wanted = args.servers or (servers.OURS if args.quick else [case.name])
         if case.name in wanted and servers.there(case.name):
-            # Of a cap that is small the program itself is more than a part; and what rustls keeps
-            # for each connection is not counted.
-            spare = (16 * MIB if args.quick else 0) + (size * RUSTLS if case.name == "tls" else 0)
+            # Of a cap that is small the program itself is more than a part.
+            spare = 16 * MIB if args.quick else 0
             results[f"{case.name}: {case.what}"] = run_case(case, spare)
     if not args.servers or "echo" in args.servers:
         for options, bound in [([], None), (["--send-buffer", "16KiB", "--recv-buffer", "16KiB"],

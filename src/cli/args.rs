@@ -145,8 +145,8 @@ struct Limits {
     /// Whether those there is no room for wait in the kernel's queue or are closed at once.
     #[arg(long, value_enum, value_name = "HOW", default_value_t = usual().when_full.into())]
     when_full: Full,
-    /// Memory for unread and unsent bytes of all connections together; above it the heaviest
-    /// connection ends.
+    /// Memory for unread and unsent bytes of all connections together, and for what TLS keeps of
+    /// each; above it the heaviest connection ends.
     #[arg(long, value_name = "SIZE", default_value_t = Size(usual().memory_max))]
     memory_max: Size,
 }

@@ -77,6 +77,9 @@ fn line(
     push(&mut line, "turn_p99", quantile(0.99));
     push(&mut line, "turn_max", micros(longest));
     push(&mut line, "memory", stats.memory);
+    if stats.layer_memory > 0 {
+        push(&mut line, "layer_memory", stats.layer_memory);
+    }
     push(&mut line, "timers_armed", stats.armed);
     for ((name, now), (_, then)) in limits(stats).into_iter().zip(limits(earlier)) {
         if now > then {

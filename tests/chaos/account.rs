@@ -63,7 +63,8 @@ pub struct Sending {
 impl Sending {
     pub fn to(peer: &mut Peer) -> Self {
         let limited = peer.hub().config().memory_max < MEMORY_MANY;
-        let memory = if limited { peer.hub().stats().memory } else { 0 };
+        let stats = limited.then(|| peer.hub().stats());
+        let memory = stats.map_or(0, |stats| stats.memory + stats.layer_memory);
         Self { unsent: peer.unsent(), full: peer.is_full(), memory }
     }
 }
@@ -163,6 +164,13 @@ impl Account {
         self.full |= crossed;
     }
 
+    /// It kept so much more, and was the heaviest of those who together hold too much.
+    pub fn ran_out(&mut self, before: &Sending, more: usize, memory_max: usize) {
+        // The books, and what was spare, are within a kibibyte.
+        assert!(before.memory + more + 1024 > memory_max, "below every limit");
+        self.doomed.get_or_insert(MEMORY);
+    }
+
     /// Is this a right reason for its end?
     pub fn judge(&self, hub: &Hub, name: &str, stops: &[Duration]) {
         let grace = hub.config().grace;
@@ -197,9 +205,10 @@ impl Account {
             "deadline" => self.deadline.is_some_and(|at| now >= at),
             "connect timeout" => !self.opened && after(self.begun, config.connect),
             "handshake" => self.layered && !self.opened && after(self.begun, config.handshake),
-            // Whoever was to begin later need not be waited for.
+            // Whoever was to begin later need not be waited for, nor who was to begin since the last
+            // turn, which may be some milliseconds ago.
             "stopped" => {
-                let waited = |at: &Duration| self.begun + Duration::from_millis(2) >= *at;
+                let waited = |at: &Duration| self.begun + Duration::from_millis(20) >= *at;
                 stopped_well || !self.opened && stops.first().is_some_and(waited)
             }
             _ => false,

@@ -122,14 +122,16 @@ impl Server {
 impl Account {
     /// A turn that had the time lets nothing pass that is due. What it may: as many as a turn's
     /// slice of timers leaves behind, each of which may fall through every wheel; and a deadline
-    /// that what the kernel told may yet keep is judged after the next look.
+    /// that what the kernel told may yet keep is judged after the next look, its own or that of any
+    /// whose timer comes before its.
     fn is_on_time(&mut self, config: &Config, now: Duration, counts: bool) {
         const WHEELS: u32 = 7;
         const LOOKS: u32 = 8;
         let due = self.first_due().filter(|&due| due <= now);
         self.late = if due.is_some() { self.late + u32::from(counts) } else { 0 };
-        let slices = WHEELS * (config.conns_max as u32 + 2) / config.timers_max;
-        assert!(self.late <= slices + LOOKS, "{} was due at {due:?}, and it is {now:?}", self.id);
+        let all = config.conns_max as u32 + 2;
+        let most = LOOKS + (WHEELS + LOOKS) * all / config.timers_max;
+        assert!(self.late <= most, "{} was due at {due:?}, and it is {now:?}", self.id);
     }
 
     /// `drained` is called in the turn in which output falls to the low watermark.

@@ -239,6 +239,18 @@ impl Server {
         }
     }
 
+    /// The session says that it keeps something, or nothing any more.
+    fn keep(&mut self, peer: &mut Peer) {
+        let (before, addr, id) = (Sending::to(peer), addr_of(peer), peer.id());
+        let bytes = self.dice.below(3) * self.dice.below(900);
+        let was_alive = peer.to(id).is_some();
+        peer.set_held(bytes);
+        if was_alive && peer.to(id).is_none() {
+            let most = self.config.memory_max;
+            self.account(addr).ran_out(&before, bytes, most);
+        }
+    }
+
     /// Something rude, if it is time for it, to this connection or to another, or to all.
     fn misbehave(&mut self, peer: &mut Peer) -> Result {
         if !self.dice.strikes(self.violence) {
@@ -484,6 +496,9 @@ impl Protocol for Server {
         self.account(addr).left = input.len();
         if result.is_err() {
             self.account(addr).doomed.get_or_insert(FAULT);
+        }
+        if self.dice.one_in(16) {
+            self.keep(peer);
         }
         let result = result.and_then(|()| self.misbehave(peer));
         // What is left is looked at before the error is.

@@ -87,6 +87,8 @@ fn an_idle_connection_owns_no_buffer_and_costs_so_much() {
         }
         println!("{version:?}: {} bytes each", crowd.each());
         assert!(crowd.each() < most, "{} bytes", crowd.each());
+        let counted = crowd.layers[0].size() as i64;
+        assert!((crowd.each()..crowd.each() * 5 / 4).contains(&counted), "{counted} are counted");
         assert!(size_of::<tls::Tls>() < 1300);
     }
 }

@@ -71,7 +71,7 @@ fn case_091_a_handshake_in_records_of_a_byte() {
         let hello = raw::in_pieces(&peer.wire(), 1);
         scene.deliver(peer.id, &hello[..800]);
         let memory = scene.reactor.hub().stats().memory;
-        assert!((800..1600).contains(&memory), "{memory}");
+        assert!((800..1800).contains(&memory), "{memory}");
         scene.deliver(peer.id, &hello[800..]);
         assert_eq!(scene.reactor.hub().stats().memory, 0);
         peer.say(b"hello");
@@ -217,7 +217,8 @@ fn case_093_a_record_that_never_ends_holds_no_more_than_itself() {
         scene.deliver(id, &vec![0; more]);
         sent += more;
         let memory = scene.reactor.hub().stats().memory;
-        assert!(memory >= sent && memory <= (2 * sent).min(tls::RECORD_MAX), "{memory} for {sent}");
+        let most = (2 * sent).min(tls::RECORD_MAX) + 200; // and the books
+        assert!(memory >= sent && memory <= most, "{memory} for {sent}");
     }
     scene.deliver(id, &[0]);
     assert_eq!(scene.end(), "fault: what came cannot be decrypted");
