@@ -569,7 +569,7 @@ fn case_067_spare_storage_goes_before_anybody_does() {
         }),
         ..Script::default()
     };
-    let config = Config { memory_max: 90_000, output_high: 90_000, ..Config::default() };
+    let config = Config { memory_max: 90_000, write_stall: None, ..Config::default() };
     let mut reactor = world(script, 1, config);
     let [first, second] = [(); 2].map(|()| reactor.net().client());
     let ask = |reactor: &mut Reactor<_, Sim>, client, size: usize| {
@@ -579,7 +579,8 @@ fn case_067_spare_storage_goes_before_anybody_does() {
         reactor.hub().stats().memory
     };
     // A block of 64 KiB is spare when the first has gone; what the second needs is one of 32.
-    assert!(ask(&mut reactor, first, 50_000) > 60_000);
+    let held = ask(&mut reactor, first, 50_000);
+    assert!(held > 60_000, "{held}");
     reactor.net().reset_client(first);
     settle(&mut reactor);
     assert_eq!(reactor.hub().stats().memory, 0);
