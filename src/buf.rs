@@ -295,7 +295,7 @@ impl Pool {
 
     /// Bytes in all that nobody has now.
     pub(crate) fn spare(&self) -> usize {
-        self.kept + self.held.len() * size_of::<Held>()
+        self.kept + self.held.len() * size_of::<Held>() // and a short queue that some keep
     }
 
     /// What is spare goes back to the allocator.

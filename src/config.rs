@@ -68,12 +68,13 @@ pub struct Config {
     /// Bytes unsent at which reading goes on and [`drained`](crate::Protocol::drained) is called.
     /// Default 16 KiB.
     pub output_low: usize,
-    /// Bytes of memory that all connections together may hold, unread and unsent, with what sessions
-    /// say they keep ([`Peer::set_held`](crate::Peer::set_held)) and what their layers take
-    /// ([`Layer::size`](crate::Layer::size)); a payload that is shared counts for each that still
-    /// has to send it. Above it the heaviest of those who hold something, give or take a fifth, ends
-    /// with [`OutOfMemory`](crate::Reason::OutOfMemory), and the next, until it fits. Spare
-    /// blocks are within it, and the first to go. Default 1 GiB.
+    /// Bytes of memory that all connections together may hold, unread and unsent, with what
+    /// sessions say they keep ([`Peer::set_held`](crate::Peer::set_held)) and what their layers
+    /// take ([`Layer::size`](crate::Layer::size)), which is at most half of it: whoever would need
+    /// more is refused (`refused_full`), unless it is we who connect. A payload that is shared
+    /// counts for each that still has to send it. Above it the heaviest of those who hold
+    /// something, give or take a fifth, ends with [`OutOfMemory`](crate::Reason::OutOfMemory), and
+    /// the next, until it fits. Spare blocks are within it, and the first to go. Default 1 GiB.
     pub memory_max: usize,
 
     /// Datagrams received from one UDP socket in one turn. Default 64.

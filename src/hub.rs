@@ -303,7 +303,14 @@ impl Hub {
         if let Some(conn) = self.conns.get_mut(slot as usize) {
             conn.layer = Some(Box::new(Layered { layer, until: None, size }));
             self.layers += size;
+            self.fit();
         }
+    }
+
+    /// Whether there is memory for a layer more. They may take half of what all may: nobody can be
+    /// ended for what each of them takes alike, and those who hold something need the rest.
+    pub(crate) fn has_memory_for(&self, layer: &dyn Layer) -> bool {
+        self.layers + layer.size() <= self.config.memory_max / 2
     }
 
     /// What a layer takes itself is another now: it has given way to the next, or is over.
@@ -881,7 +888,7 @@ impl Hub {
         self.fit();
     }
 
-    /// All together hold no more than they may: what is spare goes first, and then whoever has most.
+    /// All together hold no more than they may: what is spare goes first, then whoever has most.
     fn fit(&mut self) {
         let used = |hub: &Self| hub.weights.total() + hub.layers;
         while used(self) + self.pool.spare() > self.config.memory_max {

@@ -204,6 +204,10 @@ impl Layer for AcceptProxy {
         self.seen.capacity()
     }
 
+    fn size(&self) -> usize {
+        size_of_val(self) + self.next.as_ref().map_or(0, |next| next.size())
+    }
+
     fn is_ready(&self) -> bool {
         self.origin != Origin::Unknown
     }
@@ -446,6 +450,11 @@ impl fmt::Debug for SendProxy {
 }
 
 impl Layer for SendProxy {
+    fn size(&self) -> usize {
+        let next = self.next.as_ref().map_or(0, |next| next.size());
+        size_of_val(self) + self.header.capacity() + next
+    }
+
     fn start(&mut self, wire: &mut Vec<u8>) -> Result {
         wire.extend(&self.header);
         Ok(())

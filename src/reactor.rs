@@ -837,6 +837,11 @@ impl<P: Protocol, N: Net> Reactor<P, N> {
     /// An accepted connection, before anybody has met it.
     fn welcome(&mut self, n: usize, stream: N::Stream, addr: &Addr) {
         let layer = match self.listeners[n].layer.as_mut().map(|make| make(addr)) {
+            Some(Ok(layer)) if !self.hub.has_memory_for(&*layer) => {
+                self.hub.stats.refused_full += 1;
+                let text = format_args!("refused a connection: layers take half of memory_max");
+                return self.complain(|c| &mut c.layer, text);
+            }
             Some(Ok(layer)) => Some(layer),
             Some(Err(fault)) => {
                 self.hub.stats.refused_by_layer += 1;

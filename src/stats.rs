@@ -71,8 +71,8 @@ pub struct Stats {
     /// Answers refused because of [`replies_per_ip`](crate::Config::replies_per_ip).
     pub replies_limited: u64,
 
-    /// Connections refused because [`conns_max`](crate::Config::conns_max) was reached or the
-    /// system had no descriptor left.
+    /// Connections refused because [`conns_max`](crate::Config::conns_max) was reached, the system
+    /// had no descriptor left, or layers took half of [`memory_max`](crate::Config::memory_max).
     pub refused_full: u64,
     /// Connections refused because of [`conns_per_ip`](crate::Config::conns_per_ip).
     pub refused_per_ip: u64,
@@ -119,8 +119,9 @@ pub struct Stats {
     pub linger_expired: u64,
     /// The same because it sent more than [`linger_bytes`](crate::Config::linger_bytes).
     pub linger_overflow: u64,
-    /// Bytes held now, unread and unsent, with what sessions say they keep
-    /// ([`Peer::set_held`](crate::Peer::set_held)).
+    /// Bytes held now: unread and unsent, what sessions say they keep
+    /// ([`Peer::set_held`](crate::Peer::set_held)), what layers have of records, and 184 for each
+    /// connection that holds something.
     pub memory: usize,
     /// Bytes that layers take themselves now ([`Layer::size`](crate::Layer::size)).
     pub layer_memory: usize,

@@ -83,8 +83,8 @@ pub const RECORD_MAX: usize = HEADER + (16 << 10) + 2048;
 pub const CHAIN_MAX: usize = 80 << 10;
 
 /// What a connection takes beside that, in bytes of memory: this layer, and the state that rustls
-/// keeps, which cannot be asked; it was measured (`tests/tls/memory.rs`). A handshake that waits for
-/// its end takes up to a kilobyte more.
+/// keeps, which cannot be asked; it was measured (`tests/tls/memory.rs`). A handshake that waits
+/// for its end takes up to a kilobyte more.
 pub const CONN_SIZE: usize = 3400;
 
 /// Records that may come, once the handshake is over, without saying anything to the protocol: keys

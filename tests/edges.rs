@@ -821,6 +821,24 @@ fn case_105_what_a_layer_keeps_counts_as_memory_and_the_heaviest_goes() {
     assert_eq!(reactor.hub().stats().memory, 0);
 }
 
+#[test]
+fn layers_take_half_of_memory_max_and_whoever_needs_more_is_refused() {
+    let memory_max = 4 * size_of::<Wholes>();
+    let mut reactor = world(Echo, 1, Config { memory_max, ..Config::default() });
+    let listener = reactor.listen("127.0.0.1:2").unwrap();
+    reactor.layer(listener.id, |_| Ok(Box::new(Wholes::default())));
+    let [one, two, three] = [0; 3].map(|_| reactor.net().client_of(1));
+    settle(&mut reactor);
+    let refused = [one, two, three].map(|client| reactor.net().sees_end(client));
+    assert_eq!((refused, reactor.hub().stats().refused_full), ([false, false, true], 1));
+    assert_eq!(reactor.hub().stats().layer_memory, memory_max / 2);
+    reactor.net().reset_client(one);
+    settle(&mut reactor);
+    let four = reactor.net().client_of(1);
+    settle(&mut reactor);
+    assert!(!reactor.net().sees_end(four), "there is room again");
+}
+
 // --- where one call fails, or clients come from anywhere ---
 
 const EBADF: i32 = 9;

@@ -46,7 +46,7 @@ fn case_008_a_flood_of_syns() {
 }
 
 #[test]
-fn case_019_020_091_clients_that_are_slow() {
+fn case_091_clients_that_are_slow() {
     attack("slow");
 }
 

@@ -1,7 +1,8 @@
 """Less memory than the machine has (case 68): a server in a memory cgroup, and clients that fill it.
 
-It is told to use no more than a part of what the cgroup allows. Asked: it never meets that limit, is
-not killed, and serves whoever is polite; the heaviest connections end instead. As root.
+It is told to use no more than a part of what the cgroup allows. Asked: it takes
+what it was told and 5 % more, beside the program itself, is not killed, and serves whoever is polite;
+the heaviest connections end instead. As root.
 """
 import contextlib
 import os
@@ -13,6 +14,7 @@ from servers import common
 
 MIB = 1 << 20
 ALLOWED, TOLD = 64 * MIB, 32 * MIB
+PROGRAM = 8 * MIB  # what it has before anybody comes
 # Both versions of cgroups: where groups are made, the limit, and how many were killed.
 PLACES = [("/sys/fs/cgroup/memory", "memory.limit_in_bytes", "memory.oom_control"),
           ("/sys/fs/cgroup", "memory.max", "memory.events")]
@@ -81,11 +83,12 @@ def run(args):
             lines = len(server.log_lines())
             for client in clients:
                 client.close()
+    spare = TOLD + TOLD // 20 + PROGRAM
     common.show(f"{count} clients that never read, and a cgroup of {ALLOWED // MIB} MiB", [
         ("killed by it", kills, 0, kills == 0),
         ("connections ended instead", ended, "some", ended > 0),
         (f"resident, told {TOLD // MIB} MiB", f"{most / MIB:.1f} MiB",
-         f"{ALLOWED // MIB} MiB", most < ALLOWED),
+         f"{spare // MIB} MiB", most <= spare),
         ("polite clients served, of 5", polite, 5, polite == 5),
         ("lines in the log", lines, "< 40", lines < 40),
     ])

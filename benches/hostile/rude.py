@@ -55,8 +55,14 @@ class Rude:
         except (OSError, ssl.SSLError) as e:
             # Deadlines and limits may hit them; that is what they are for.
             self.did[f"{kind.__name__}: {type(e).__name__}"] += 1
+            if kind in MUST_BE_ANSWERED:
+                self.wrong.append(f"{kind.__name__}: {e!r}")
         else:
             self.did[kind.__name__] += 1
+
+
+def cut_off():
+    raise ConnectionError("an end in the midst of an answer")
 
 
 def ends_at_once(rude):
@@ -103,7 +109,7 @@ def sends_byte_by_byte(rude):
             sock.send(text[at:at + 1])
         heard = b""
         while len(heard) < len(text):
-            heard += sock.recv(100) or sys.exit("an end in the midst of an answer")
+            heard += sock.recv(100) or cut_off()
         if heard != text:
             rude.wrong.append("bytes one by one came back otherwise")
 
@@ -163,7 +169,7 @@ def breaks_off_tls(rude):
     sock.sendall(text)
     heard = b""
     while len(heard) < len(text):
-        heard += sock.recv(2000) or sys.exit("an end in the midst of an answer")
+        heard += sock.recv(2000) or cut_off()
     if heard != text:
         rude.wrong.append("through TLS something else came back")
     reset(sock)
@@ -172,6 +178,8 @@ def breaks_off_tls(rude):
 KINDS = [ends_at_once, resets_at_once, resets_amidst_its_answer, leaves_without_reading,
          ends_its_half_and_reads, sends_byte_by_byte, never_reads, reads_little, says_nothing,
          sends_urgently, comes_with_many, begins_a_handshake, speaks_no_tls, breaks_off_tls]
+
+MUST_BE_ANSWERED = [ends_its_half_and_reads, sends_byte_by_byte, breaks_off_tls]
 
 
 def main(port, tls_port, seed):

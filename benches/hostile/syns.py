@@ -1,7 +1,7 @@
 """A flood of SYNs that nobody means (case 8), in a network namespace of its own.
 
-Asked: meanwhile each real client connects and is answered within a second, the server's processor
-time is what the real clients cost, and its descriptors are theirs. As root, for the namespace.
+Asked: meanwhile each real client connects and is answered within a second, and the server's
+descriptors are theirs; what one of them costs it is told beside what it costs without the flood. As root, for the namespace.
 """
 import json
 import os

@@ -205,8 +205,8 @@ impl Account {
             "deadline" => self.deadline.is_some_and(|at| now >= at),
             "connect timeout" => !self.opened && after(self.begun, config.connect),
             "handshake" => self.layered && !self.opened && after(self.begun, config.handshake),
-            // Whoever was to begin later need not be waited for, nor who was to begin since the last
-            // turn, which may be some milliseconds ago.
+            // Whoever was to begin later need not be waited for, nor who was to begin since the
+            // last turn, which may be some milliseconds ago.
             "stopped" => {
                 let waited = |at: &Duration| self.begun + Duration::from_millis(20) >= *at;
                 stopped_well || !self.opened && stops.first().is_some_and(waited)

@@ -172,7 +172,9 @@ fn within_limits(reactor: &mut World, before: &Stats) {
     // Two writes each, and one for the last words of whoever is at fault then or when woken.
     let writes = 3 * served + more(|s| s.timers);
     assert!(more(|s| s.bytes_out) <= writes * config.write_max as u64, "write_max");
-    assert!(now.memory <= config.memory_max, "memory_max");
+    // What layers take is nobody's to give back.
+    let all = now.memory + now.layer_memory;
+    assert!(now.memory == 0 || all <= config.memory_max, "memory_max");
     let server = reactor.protocol();
     assert!(server.alive.len() <= config.conns_max, "conns_max");
     if let Some(max) = config.conns_per_ip {

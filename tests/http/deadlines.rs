@@ -36,7 +36,7 @@ fn drip(front: &str) -> (u64, u16) {
 }
 
 #[test]
-fn case_080_a_head_has_ten_seconds_whatever_comes_meanwhile() {
+fn case_019_080_a_head_has_ten_seconds_whatever_comes_meanwhile() {
     assert_eq!(drip("G"), (10, 408));
     assert_eq!(drip("GET / HTTP/1.1\r\nHost: a\r\nX: "), (10, 408));
     // The second head has its own.

@@ -24,6 +24,9 @@ impl Files {
             if paths[..n].contains(path) {
                 return Err(format!("{} cannot be two reports at once", path.display()));
             }
+            if path.as_os_str() == "-" {
+                return Err("'-' is not standard output here; /dev/stdout is".to_string());
+            }
             let was_there = path.exists();
             let opened = File::options().append(true).create(true).open(path);
             opened.map_err(|e| cannot_write(path, &e))?;
