@@ -20,7 +20,7 @@ use charkh::{
     net::{ClientId, Clock, Event, Net, Sim, Token},
     trace::What,
 };
-use common::{Diary, Echo, MS, Script, on_data, settle, swallow, world};
+use common::{BOOKS, Diary, Echo, MS, Script, on_data, settle, swallow, world};
 
 #[test]
 fn errors_and_names_say_what_they_are() {
@@ -793,8 +793,7 @@ impl Layer for Wholes {
 
 #[test]
 fn case_105_what_a_layer_keeps_counts_as_memory_and_the_heaviest_goes() {
-    // The books of each that holds something, and the layers themselves, count as well.
-    const BOOKS: usize = 184;
+    // The layers themselves count as well.
     let layers = 2 * size_of::<Wholes>();
     let memory_max = 5000 + 2 * BOOKS + layers;
     let mut reactor = world(Echo, 1, Config { memory_max, ..Config::default() });

@@ -18,7 +18,7 @@ use charkh::{
     net::{Event, Faults, Net, Sim, Token},
 };
 use common::{
-    Diary, Echo, MS, Script, on_data, pattern, read_all, run_for, settle, swallow, world,
+    BOOKS, Diary, Echo, MS, Script, on_data, pattern, read_all, run_for, settle, swallow, world,
 };
 
 // --- asking what happened ---
@@ -520,22 +520,23 @@ fn case_037_output_has_a_hard_limit() {
     assert!(reactor.net().sees_reset(client));
 }
 
+/// A line is a number, and the answer is so many bytes.
+fn says_so_many() -> Script {
+    on_data(|peer, input| {
+        if let Some(line) = input.line(9)? {
+            peer.send(&vec![7; std::str::from_utf8(line)?.parse()?]);
+        }
+        Ok(())
+    })
+}
+
 #[test]
 fn case_038_the_heaviest_goes_first_and_the_polite_are_unharmed() {
     let heaviest = Arc::new(Mutex::new(None));
     let first = heaviest.clone();
-    let script = Script {
-        data: Box::new(|peer, input| {
-            if let Some(line) = input.line(9)? {
-                peer.send(&vec![7; std::str::from_utf8(line)?.parse()?]);
-            }
-            Ok(())
-        }),
-        ..Script::default()
-    };
     let limits = Config { output_low: 10, output_high: 1 << 20, ..Config::default() };
     let config = Config { memory_max: 1 << 20, write_stall: None, ..limits };
-    let mut reactor = world(script, 1, config);
+    let mut reactor = world(says_so_many(), 1, config);
     let mut clients = Vec::new();
     for i in 1..=30 {
         let client = reactor.net().client();
@@ -560,17 +561,8 @@ fn case_038_the_heaviest_goes_first_and_the_polite_are_unharmed() {
 
 #[test]
 fn case_067_spare_storage_goes_before_anybody_does() {
-    let script = Script {
-        data: Box::new(|peer, input| {
-            if let Some(line) = input.line(9)? {
-                peer.send(&vec![7; std::str::from_utf8(line)?.parse()?]);
-            }
-            Ok(())
-        }),
-        ..Script::default()
-    };
     let config = Config { memory_max: 90_000, write_stall: None, ..Config::default() };
-    let mut reactor = world(script, 1, config);
+    let mut reactor = world(says_so_many(), 1, config);
     let [first, second] = [(); 2].map(|()| reactor.net().client());
     let ask = |reactor: &mut Reactor<_, Sim>, client, size: usize| {
         reactor.net().set_window(client, 1);
@@ -605,8 +597,6 @@ fn case_066_what_sessions_keep_counts_too_and_is_free_when_they_go() {
     // A number that comes in two pieces takes a kibibyte beside.
     let mut reactor = world(script, 1, Config { memory_max: 100_000, ..Config::default() });
     let [light, heavy, other] = [(); 3].map(|()| reactor.net().client());
-    // And the books of each that holds something count.
-    const BOOKS: usize = 184;
     for (client, bytes, all) in [
         (light, 20_000, 20_000 + BOOKS),
         (heavy, 70_000, 90_000 + 2 * BOOKS),

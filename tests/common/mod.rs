@@ -104,6 +104,9 @@ pub fn pattern(size: usize, salt: usize) -> Vec<u8> {
 
 pub const MS: Duration = Duration::from_millis(1);
 
+/// Bytes that a connection takes as long as it holds something, beside what it holds.
+pub const BOOKS: usize = 184;
+
 /// What callbacks reported, for tests that ask afterwards.
 #[derive(Clone, Default)]
 pub struct Diary(Arc<Mutex<Vec<String>>>);
