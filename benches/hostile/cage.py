@@ -1,8 +1,8 @@
 """Less memory than the machine has (case 68): a server in a memory cgroup, and clients that fill it.
 
-It is told to use no more than a part of what the cgroup allows. Asked: it takes
-what it was told and 5 % more, beside the program itself, is not killed, and serves whoever is polite;
-the heaviest connections end instead. As root.
+It is told to use no more than a part of what the cgroup allows. Asked: it takes what it was told and
+5 % more, beside the program itself, is not killed, and serves whoever is polite; the heaviest
+connections end instead. As root.
 """
 import contextlib
 import os
@@ -83,12 +83,12 @@ def run(args):
             lines = len(server.log_lines())
             for client in clients:
                 client.close()
-    spare = TOLD + TOLD // 20 + PROGRAM
+    bound = TOLD + TOLD // 20 + PROGRAM
     common.show(f"{count} clients that never read, and a cgroup of {ALLOWED // MIB} MiB", [
         ("killed by it", kills, 0, kills == 0),
         ("connections ended instead", ended, "some", ended > 0),
         (f"resident, told {TOLD // MIB} MiB", f"{most / MIB:.1f} MiB",
-         f"{spare // MIB} MiB", most <= spare),
+         f"{bound // MIB} MiB", most <= bound),
         ("polite clients served, of 5", polite, 5, polite == 5),
         ("lines in the log", lines, "< 40", lines < 40),
     ])

@@ -1,7 +1,8 @@
 """A flood of SYNs that nobody means (case 8), in a network namespace of its own.
 
 Asked: meanwhile each real client connects and is answered within a second, and the server's
-descriptors are theirs; what one of them costs it is told beside what it costs without the flood. As root, for the namespace.
+descriptors are theirs; what one of them costs it is told beside what it costs without the flood. As
+root, for the namespace.
 """
 import json
 import os
