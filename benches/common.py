@@ -164,6 +164,11 @@ def load(port, *options, cpus=None):
     return end_load(begin_load(port, *options, cpus=cpus))
 
 
+def band_end_ms(band):
+    """Latencies in the series are counted in bands, four for each doubling of a microsecond."""
+    return 250e-6 * ((band % 4 + 5) << band // 4)
+
+
 def cpu_s(pid):
     """Seconds of processor time of all its threads, to the nanosecond: its CPU-time clock."""
     return time.clock_gettime(~pid << 3 | 2)

@@ -27,8 +27,8 @@ import sys
 import tempfile
 import time
 
-from common import (HERE, OURS, THEIRS, anonymous, begin_load, compiled, end_load, finish,
-                    free_port, load, misses, nginx_settings, running, serving, show, start)
+from common import (HERE, OURS, THEIRS, anonymous, band_end_ms, begin_load, compiled, end_load,
+                    finish, free_port, load, misses, nginx_settings, running, serving, show, start)
 
 ROUNDS = 7
 SECONDS = 3  # of a round
@@ -129,11 +129,6 @@ def epoll():
 
 
 # 2. Delays that are seen, and a generator that testifies against itself.
-
-
-def band_end_ms(band):
-    """Latencies in the series are counted in bands, four for each doubling of a microsecond."""
-    return 250e-6 * ((band % 4 + 5) << band // 4)
 
 
 def stop():

@@ -14,7 +14,7 @@ use slab::Slab;
 use crate::{
     Fault, Peer, Result,
     addr::{Addr, UnixAddr},
-    buf::{Held, Pool},
+    buf::{Buf, Held, Pool},
     config::Config,
     conn::{
         Conn, DELAY_MAX, Ours, Patience, Reason, Stamp, State, ms_between, stamp, stamp_now,
@@ -420,9 +420,14 @@ impl Hub {
 
     /// The counters.
     pub fn stats(&self) -> Stats {
-        let Self { stats, weights, timers, .. } = self;
-        let (memory, armed) = (weights.total(), timers.len());
-        Stats { memory, layer_memory: self.layers, armed, ..stats.clone() }
+        let Self { stats, weights, layers, pool, timers, .. } = self;
+        Stats {
+            memory: weights.total(),
+            layer_memory: *layers,
+            spare_memory: pool.spare(),
+            armed: timers.len(),
+            ..stats.clone()
+        }
     }
 
     /// What the loop did last, as far as [`Config::trace`] lets it remember.
@@ -906,6 +911,12 @@ impl Hub {
         if self.conns[slot as usize].held.is_some() {
             self.hold(slot, |_, _| ());
         }
+    }
+
+    /// Input that was lent to a callback, and not counted meanwhile, is of no use any more.
+    pub(crate) fn give_input(&mut self, mut kept: Buf) {
+        kept.clear(&mut self.pool);
+        self.fit();
     }
 
     fn give_back(&mut self, slot: u32, mut held: Box<Held>) {

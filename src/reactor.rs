@@ -1344,13 +1344,13 @@ impl<P: Protocol, N: Net> Reactor<P, N> {
         }
     }
 
-    fn keep(&mut self, slot: u32, mut kept: Buf, scanned: usize, cut: bool) {
+    fn keep(&mut self, slot: u32, kept: Buf, scanned: usize, cut: bool) {
         let Self { hub, .. } = self;
         let (len, max) = (kept.len(), hub.config.input_max);
         let conn = &mut hub.conns[slot as usize];
         if conn.state == State::Ended || conn.deaf() || kept.is_empty() {
-            kept.clear(&mut hub.pool);
-            return hub.reclaim(slot);
+            hub.reclaim(slot);
+            return hub.give_input(kept);
         }
         conn.set_reoffer(conn.reoffer() || cut);
         if cut {
@@ -1450,11 +1450,11 @@ impl<P: Protocol, N: Net> Reactor<P, N> {
             return self.fault(slot, fault);
         }
         if !conn.deaf() {
-            let (mut kept, _) = conn.take_input().unwrap_or_default();
+            let (kept, _) = conn.take_input().unwrap_or_default();
             self.hub.reclaim(slot);
             let mut rest = Input::new(kept.pending());
             self.call(What::Eof, slot, |protocol, peer, own| protocol.eof(peer, own, &mut rest));
-            kept.clear(&mut self.hub.pool);
+            self.hub.give_input(kept);
         }
         if self.hub.conns[slot as usize].ours == Ours::Finished {
             self.hub.end(slot, Reason::Closed);

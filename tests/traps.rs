@@ -126,7 +126,48 @@ fn case_003_a_connection_that_died_in_the_queue_does_not_lose_the_edge() {
 }
 
 #[test]
-fn case_007_057_more_than_the_accept_budget_then_silence() {
+fn case_057_who_was_there_before_a_storm_of_new_ones_is_served_amidst_it() {
+    let config = Config { accepts_max: 2, ..Config::default() };
+    let mut reactor = world(Echo, 1, config);
+    let before = reactor.net().client();
+    settle(&mut reactor);
+    let _storm: Vec<_> = (0..1000).map(|_| reactor.net().client()).collect();
+    reactor.net().send(before, b"hello");
+    reactor.net().deliver_all();
+    let mut heard = Vec::new();
+    for _ in 0..3 {
+        reactor.turn().unwrap();
+        heard.extend(reactor.net().receive(before));
+    }
+    assert_eq!(heard, b"hello");
+    assert!(reactor.net().waiting() > 900, "they wait, and not the one who was there");
+}
+
+#[test]
+fn case_058_ten_thousand_resets_at_one_moment_delay_nobody() {
+    let config = Config { conns_max: 10_001, ..Config::default() };
+    let mut reactor = world(Echo, 1, config);
+    let crowd: Vec<_> = (0..10_000).map(|_| reactor.net().client()).collect();
+    let survivor = reactor.net().client();
+    settle(&mut reactor);
+    assert_eq!(reactor.hub().len(), 10_001);
+    let turns = reactor.hub().stats().turns;
+    crowd.into_iter().for_each(|client| reactor.net().reset_client(client));
+    reactor.net().send(survivor, b"hello");
+    reactor.net().deliver_all();
+    let mut heard = Vec::new();
+    while heard != b"hello" {
+        reactor.turn().unwrap();
+        heard.extend(reactor.net().receive(survivor));
+    }
+    let turns = reactor.hub().stats().turns - turns;
+    assert!(turns <= 3, "{turns} turns, and all have their end in the first");
+    settle(&mut reactor);
+    assert_eq!(reactor.hub().len(), 1);
+}
+
+#[test]
+fn case_007_more_than_the_accept_budget_then_silence() {
     let config = Config { accepts_max: 8, ..Config::default() };
     let mut reactor = world(Echo, 1, config);
     let _clients: Vec<_> = (0..33).map(|_| reactor.net().client()).collect();
@@ -1135,6 +1176,34 @@ fn case_054_one_upload_does_not_take_more_than_its_part_of_a_turn() {
         reactor.turn().unwrap();
         assert!(reactor.hub().stats().bytes_in - before <= 1000);
     }
+}
+
+#[test]
+fn case_054_one_download_does_not_take_more_than_its_part_of_a_turn() {
+    let script = on_data(|peer, input| {
+        match input.take_all() {
+            b"much" => peer.send(&pattern(1 << 20, 0)),
+            text => peer.send(text),
+        };
+        Ok(())
+    });
+    let mut reactor = world(script, 1, Config { write_max: 1000, ..Config::default() });
+    let [downloader, polite] = [0; 2].map(|_| reactor.net().client());
+    reactor.net().send(downloader, b"much");
+    reactor.net().send(polite, b"hello");
+    reactor.net().deliver_all();
+    let mut heard = Vec::new();
+    for _ in 0..50 {
+        let before = reactor.hub().stats();
+        reactor.turn().unwrap();
+        let now = reactor.hub().stats();
+        let served = now.served - before.served;
+        assert!(now.bytes_out - before.bytes_out <= 2000 * served, "more than two writes each");
+        reactor.net().receive(downloader);
+        heard.extend(reactor.net().receive(polite));
+    }
+    assert_eq!(heard, b"hello", "long before the download is over");
+    assert!(reactor.hub().stats().memory > 900_000);
 }
 
 #[test]

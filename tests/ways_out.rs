@@ -6,6 +6,7 @@ mod common;
 
 use std::{
     io::{self, IoSlice, Read, Write},
+    mem,
     net::{IpAddr, Shutdown, SocketAddr, TcpStream},
     sync::{
         Arc, Mutex,
@@ -315,6 +316,29 @@ fn case_012_a_slot_is_not_given_away_before_the_turn_is_over() {
     reactor.turn().unwrap();
     let names: Vec<_> = reactor.hub().ids().map(|id| id.to_string()).collect();
     assert_eq!((first.to_string(), names), ("#0.1".into(), vec!["#1.2".into()]));
+}
+
+#[test]
+fn case_012_closed_in_the_turn_it_came_with_and_the_next_of_that_turn_is_another() {
+    let mut is_first = true;
+    let mut script = Script::default();
+    script.open = Box::new(move |peer| {
+        if mem::take(&mut is_first) {
+            peer.abort();
+        }
+        Ok(())
+    });
+    let diary = script.diary.clone();
+    let mut reactor = world(script, 1, Config::default());
+    let [gone, stays] = [0; 2].map(|_| reactor.net().client());
+    [gone, stays].into_iter().for_each(|client| reactor.net().send(client, b"hello"));
+    reactor.net().deliver_all();
+    reactor.turn().unwrap();
+    let names: Vec<_> = reactor.hub().ids().map(|id| id.to_string()).collect();
+    assert_eq!(names, ["#1.2"], "not in the slot that was free again in the same turn");
+    assert_eq!(read_all(&mut reactor, stays), b"hello");
+    assert!(reactor.net().sees_reset(gone));
+    assert_eq!((diary.count("open"), diary.count("data"), diary.count("aborted")), (2, 1, 1));
 }
 
 // --- a short read hides an end ---

@@ -66,8 +66,7 @@ def run(args):
     count = 200 if args.quick else 2000
     with cage(ALLOWED) as caged:
         if not caged:
-            print("\nLess memory than the machine has: left out, for no cgroup can be made")
-            return None
+            return servers.left_out("cage", "no cgroup can be made")
         options = ["--memory-max", TOLD, "--output-high", "1MiB", "--write-stall", "off"]
         with servers.serving("echo", *options) as server:
             (caged[0] / "cgroup.procs").write_text(str(server.pid))

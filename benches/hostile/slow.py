@@ -1,7 +1,7 @@
 """Slow clients: ten thousand that each second send one byte of a head, or of a TLS handshake.
 
 Asked of charkh: that a polite client beside them is served as if they were not there (the 99th
-percentile of its latency, from the sending, at most 1.3 times what it is without them), and that
+percentile of its latency, from the planned time, at most 1.3 times what it is without them), and that
 each is gone when its deadline is over, 0.1 s more or less, whatever it sends. Others have other
 deadlines, or none: what they do is information.
 
@@ -78,8 +78,8 @@ def polite(server, seconds, rate):
         run = common.begin_load(server.port, *options, cpus=common.OURS)
     results = common.end_load(run)
     lost = results["unsent"] + sum(results["errors"].values())
-    return {"p50": results["service"]["p50_ns"] / 1e3, "p99": results["service"]["p99_ns"] / 1e3,
-            "p99.9": results["service"]["p99_9_ns"] / 1e3, "lost": lost}
+    return {"p50": results["latency"]["p50_ns"] / 1e3, "p99": results["latency"]["p99_ns"] / 1e3,
+            "p99.9": results["latency"]["p99_9_ns"] / 1e3, "lost": lost}
 
 
 def beside(program, server, size, rounds, seconds, rate):

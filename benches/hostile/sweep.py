@@ -185,8 +185,7 @@ def why_not():
 
 def run(args):
     if why := why_not():
-        print(f"\nthe sweep is left out: {why}")
-        return {}
+        return servers.left_out("sweep", why)
     rng, results = random.Random(args.seed), {}
     names = args.servers or (["echo", "http"] if args.quick else SERVERS)
     names = [name for name in names if name in SERVERS and servers.there(name)]

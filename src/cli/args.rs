@@ -146,7 +146,7 @@ struct Limits {
     #[arg(long, value_enum, value_name = "HOW", default_value_t = usual().when_full.into())]
     when_full: Full,
     /// Memory for unread and unsent bytes of all connections together, and for what TLS keeps of
-    /// each; above it the heaviest connection ends.
+    /// each, which is at most half of it: more are refused. Above it the heaviest connection ends.
     #[arg(long, value_name = "SIZE", default_value_t = Size(usual().memory_max))]
     memory_max: Size,
 }

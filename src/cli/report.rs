@@ -80,6 +80,7 @@ fn line(
     if stats.layer_memory > 0 {
         push(&mut line, "layer_memory", stats.layer_memory);
     }
+    push(&mut line, "spare_memory", stats.spare_memory);
     push(&mut line, "timers_armed", stats.armed);
     for ((name, now), (_, then)) in limits(stats).into_iter().zip(limits(earlier)) {
         if now > then {

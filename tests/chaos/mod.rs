@@ -173,7 +173,7 @@ fn within_limits(reactor: &mut World, before: &Stats) {
     let writes = 3 * served + more(|s| s.timers);
     assert!(more(|s| s.bytes_out) <= writes * config.write_max as u64, "write_max");
     // What layers take is nobody's to give back.
-    let all = now.memory + now.layer_memory;
+    let all = now.memory + now.layer_memory + now.spare_memory;
     assert!(now.memory == 0 || all <= config.memory_max, "memory_max");
     let server = reactor.protocol();
     assert!(server.alive.len() <= config.conns_max, "conns_max");
