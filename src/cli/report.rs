@@ -77,10 +77,13 @@ fn line(
     push(&mut line, "turn_p99", quantile(0.99));
     push(&mut line, "turn_max", micros(longest));
     push(&mut line, "memory", stats.memory);
-    if stats.layer_memory > 0 {
-        push(&mut line, "layer_memory", stats.layer_memory);
+    for (name, bytes) in
+        [("layer_memory", stats.layer_memory), ("spare_memory", stats.spare_memory)]
+    {
+        if bytes > 0 {
+            push(&mut line, name, bytes);
+        }
     }
-    push(&mut line, "spare_memory", stats.spare_memory);
     push(&mut line, "timers_armed", stats.armed);
     for ((name, now), (_, then)) in limits(stats).into_iter().zip(limits(earlier)) {
         if now > then {

@@ -204,7 +204,6 @@ fn statistics_come_while_nothing_happens_and_say_what_happened() {
             "turn_p99",
             "turn_max",
             "memory",
-            "spare_memory",
             "timers_armed"
         ],
         "{line}"
