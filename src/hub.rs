@@ -913,7 +913,9 @@ impl Hub {
         }
     }
 
-    /// Input that was lent to a callback, and not counted meanwhile, is of no use any more.
+    /// Input that was lent to a callback is spare after it. If its connection has ended meanwhile
+    /// nobody counted it, and others may have taken its room.
+    #[cold]
     pub(crate) fn give_input(&mut self, mut kept: Buf) {
         kept.clear(&mut self.pool);
         self.fit();

@@ -1454,7 +1454,9 @@ impl<P: Protocol, N: Net> Reactor<P, N> {
             self.hub.reclaim(slot);
             let mut rest = Input::new(kept.pending());
             self.call(What::Eof, slot, |protocol, peer, own| protocol.eof(peer, own, &mut rest));
-            self.hub.give_input(kept);
+            if !kept.is_empty() {
+                self.hub.give_input(kept);
+            }
         }
         if self.hub.conns[slot as usize].ours == Ours::Finished {
             self.hub.end(slot, Reason::Closed);

@@ -824,20 +824,22 @@ fn case_105_what_a_layer_keeps_counts_as_memory_and_the_heaviest_goes() {
 fn input_that_a_callback_was_lent_is_spare_after_it_and_within_memory_max() {
     let script = on_data(|peer, input| {
         if input.len() > 3000 {
-            input.take_all();
-            peer.set_held(6000);
+            let me = peer.id();
+            let other = peer.hub().ids().find(|&id| id != me).unwrap();
+            peer.abort();
+            peer.to(other).unwrap().set_held(7000);
         }
         Ok(())
     });
     let mut reactor = world(script, 1, Config { memory_max: 8000, ..Config::default() });
-    let client = reactor.net().client();
-    reactor.net().send(client, &[b'x'; 3000]);
+    let [one, _other] = [0; 2].map(|_| reactor.net().client());
+    reactor.net().send(one, &[b'x'; 3000]);
     settle(&mut reactor);
     assert_eq!(reactor.hub().stats().memory, BOOKS + 4096);
-    reactor.net().send(client, b"x");
+    reactor.net().send(one, b"x");
     settle(&mut reactor);
     let stats = reactor.hub().stats();
-    assert_eq!((stats.memory, stats.spare_memory), (BOOKS + 6000, 0), "a block of 4096 more");
+    assert_eq!((stats.memory, stats.spare_memory), (BOOKS + 7000, 0), "a block of 4096 more");
 }
 
 #[test]

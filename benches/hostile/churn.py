@@ -6,8 +6,9 @@ reads to the end; one of a hundred is reset while the server stands still, befor
 accepted. TLS is given up at each byte of the ClientHello and of what comes after it, in both
 versions, and gets plain text. A polite client comes between, and hears what it should, exactly.
 
-A million for echo. After each tenth part and at the end: descriptors, connections and armed timers
-as at the start; at most 1 MiB more resident than after the first 20 000; as many accepted as came.
+A million for each of ours. After each tenth part and at the end: descriptors, connections and armed
+timers as at the start; at most 1 MiB more resident than after the first 20 000; as many accepted as
+came.
 The examples do not tell of their timers: they sleep for a whole second, without waking once.
 Of peers, and of processor time, it is information. It needs `cc`, and no rights.
 """
@@ -28,8 +29,8 @@ HERE = pathlib.Path(__file__).resolve().parent
 KINDS = "frsSwWcCh"
 KINDS_TLS = "frsScC"
 MORE_MOST = 1 << 20
-# How many come: in all, and until it counts as warm. A handshake costs more than the rest.
-FULL = {"echo": 1_000_000, "tls": 200_000, "http": 300_000, "redis": 300_000}
+# How many come: in all, and until it counts as warm.
+FULL = dict.fromkeys(["echo", "tls", "http", "redis"], 1_000_000)
 OTHERS = 100_000
 TIMERS = ["--idle", "1h", "--first-byte", "10m"]  # so that each connection has a timer
 WARM = 20_000
