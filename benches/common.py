@@ -5,6 +5,7 @@ import os
 import pathlib
 import re
 import socket
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -167,6 +168,25 @@ def load(port, *options, cpus=None):
 def band_end_ms(band):
     """Latencies in the series are counted in bands, four for each doubling of a microsecond."""
     return 250e-6 * ((band % 4 + 5) << band // 4)
+
+
+def p99_us(part):
+    """The p99 of a slice of the load's series, by a straight line within its band."""
+    bands = sorted((int(band), count) for band, count in part["latency"].items())
+    below, wanted = 0, 0.99 * sum(count for _, count in bands)
+    for band, count in bands:
+        if below + count >= wanted:
+            break
+        below += count
+    begin, end = (1000 * band_end_ms(at) if at >= 0 else 0 for at in (band - 1, band))
+    return begin + (end - begin) * (wanted - below) / count
+
+
+def p99_of_slices_us(results):
+    """The median of the p99 of each slice, a tenth of a second or more: where a host stands still
+    for a hundredth of a whole run, the p99 of that tells of nothing else."""
+    parts = results["series"]["slices"]
+    return statistics.median(p99_us(part) for part in parts if part["latency"])
 
 
 def cpu_s(pid):

@@ -81,20 +81,7 @@ def polite(port, rate, seconds, args):
     # What was under way when the time was over, one on each connection, is nobody's failure.
     under_way = min(found["errors"].get("unanswered", 0), CONNECTIONS)
     failed = sum(found["errors"].values()) - under_way
-    slices = [p99_us(part) for part in found["series"]["slices"] if part["latency"]]
-    return statistics.median(slices), found["latency"]["p99_ns"] / 1000, failed
-
-
-def p99_us(part):
-    """The p99 of a slice of the load's series, by a straight line within its band."""
-    bands = sorted((int(band), count) for band, count in part["latency"].items())
-    below, wanted = 0, 0.99 * sum(count for _, count in bands)
-    for band, count in bands:
-        if below + count >= wanted:
-            break
-        below += count
-    begin, end = (1000 * common.band_end_ms(at) if at >= 0 else 0 for at in (band - 1, band))
-    return begin + (end - begin) * (wanted - below) / count
+    return common.p99_of_slices_us(found), found["latency"]["p99_ns"] / 1000, failed
 
 
 def quarter(values, which):
