@@ -191,6 +191,7 @@ impl Config {
         must(self.frames_max > 0, "frames_max must be at least 1");
         must(self.jobs_max > 0, "jobs_max must be at least 1");
         must(self.timers_max > 0, "timers_max must be at least 1");
+        must(self.memory_max > 0, "memory_max must be at least 1 byte");
         must(self.output_low <= self.output_high, "output_low must not be above output_high");
         must(self.output_high <= self.output_max, "output_high must not be above output_max");
         must(self.datagrams_max > 0, "datagrams_max must be at least 1");

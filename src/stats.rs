@@ -125,8 +125,9 @@ pub struct Stats {
     pub memory: usize,
     /// Bytes that layers take themselves now ([`Layer::size`](crate::Layer::size)).
     pub layer_memory: usize,
-    /// Bytes that nobody holds now, and that are kept for whoever needs a block next: about a
-    /// mebibyte at most, and within [`memory_max`](crate::Config::memory_max).
+    /// Bytes that nobody holds now, and that are kept for whoever needs them next: at most a
+    /// mebibyte of blocks and the books of 16 384 connections, 4 MB together, and within
+    /// [`memory_max`](crate::Config::memory_max).
     pub spare_memory: usize,
     /// Connections that have a timer armed now.
     pub armed: usize,

@@ -17,7 +17,7 @@ HEAD = """\
 # The hostile cases, and the tests that name them
 
 Made by `tests/cases.py`; `cargo test --test tidy` sees that it is true. A name that begins with
-`case_061_` is the name of a test of case 61; `cargo test case_061` runs all of them.
+`case_061_` is the name of a test of case 61; `cargo test _061_` runs all of them.
 """
 
 

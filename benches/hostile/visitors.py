@@ -139,6 +139,8 @@ class Crowd:
             if servers.unsent(sock) == 0:
                 asked.sent = time.monotonic()
             while not self.speech.is_whole(heard, payload):
+                if not asked.sent and servers.unsent(sock) == 0:
+                    asked.sent = time.monotonic()  # a moment late: it counts as accepted no sooner
                 if pause_s:
                     time.sleep(pause_s)
                 more = sock.recv(16384)

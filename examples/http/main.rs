@@ -54,7 +54,9 @@ fn run() -> Result<(), String> {
     if let [.., option, bytes] = &args[..]
         && option == "--memory-max"
     {
-        config.memory_max = bytes.parse().map_err(|e| format!("{option} {bytes}: {e}"))?;
+        let number = bytes.parse();
+        config.memory_max =
+            number.map_err(|_| format!("{option} {bytes}: not a number of bytes"))?;
         http.bodies_max = config.memory_max; // which counts bodies too
         args.truncate(args.len() - 2);
     }

@@ -29,6 +29,8 @@ pub struct Session {
     pub watched: IndexMap<(usize, Text), u64, Hasher>,
     /// Channels and patterns; none for nearly everybody.
     pub topics: Option<Box<Topics>>,
+    /// Bytes of memory that the names of those keys, channels and patterns take, about.
+    names: usize,
 }
 
 #[derive(Default, Debug)]
@@ -59,7 +61,25 @@ impl Session {
             transaction: None,
             watched: IndexMap::default(),
             topics: None,
+            names: 0,
         }
+    }
+
+    /// Bytes of memory that it keeps: a part of a request, what waits for EXEC, names.
+    pub fn memory(&self) -> usize {
+        let partial = self.partial.as_ref().map_or(0, |parser| parser.memory());
+        let queued = self.transaction.as_ref().map_or(0, |transaction| transaction.bytes());
+        partial + queued + self.names
+    }
+
+    fn keeps(&mut self, name: &Text, store: &mut Store) {
+        self.names += held(name);
+        store.held += held(name);
+    }
+
+    fn keeps_no_more(&mut self, name: &Text, store: &mut Store) {
+        self.names -= held(name);
+        store.held -= held(name);
     }
 
     pub fn db(&self) -> usize {
@@ -85,8 +105,8 @@ impl Session {
     pub fn watch(&mut self, store: &mut Store, key: &[u8], now: u64) {
         let db = self.db();
         if let Entry::Vacant(place) = self.watched.entry((db, key.into())) {
-            store.held += held(&place.key().1);
             place.insert(store.db(db).watch(key, now));
+            self.keeps(&key.into(), store);
         }
     }
 
@@ -94,7 +114,7 @@ impl Session {
     pub fn unwatch(&mut self, store: &mut Store, now: u64) -> bool {
         let mut changed = false;
         for ((db, key), changes) in std::mem::take(&mut self.watched) {
-            store.held -= held(&key);
+            self.keeps_no_more(&key, store);
             changed |= store.db(db).unwatch(&key, now) != changes;
         }
         changed
@@ -111,10 +131,9 @@ impl Session {
     pub fn subscribe(&mut self, state: &mut State, kind: Kind, topic: &[u8]) -> bool {
         let topics = self.topics.get_or_insert_with(Box::default);
         let topic = Text::from(topic);
-        let size = held(&topic);
         let is_new = topics.of(kind).insert(topic.clone());
         if is_new {
-            state.store.held += size;
+            self.keeps(&topic, &mut state.store);
             state.channels.add(kind, &topic, self.id);
         }
         is_new
@@ -123,7 +142,7 @@ impl Session {
     pub fn unsubscribe(&mut self, state: &mut State, kind: Kind, topic: &[u8]) {
         let Some(topics) = &mut self.topics else { return };
         if let Some(topic) = topics.of(kind).swap_take(topic) {
-            state.store.held -= held(&topic);
+            self.keeps_no_more(&topic, &mut state.store);
             state.channels.remove(kind, &topic, self.id);
         }
         if self.topics_len() == (0, 0) {
@@ -138,7 +157,7 @@ impl Session {
         let Some(topics) = self.topics.take() else { return };
         for (kind, all) in [(Kind::Name, topics.channels), (Kind::Pattern, topics.patterns)] {
             for topic in all {
-                state.store.held -= held(&topic);
+                self.keeps_no_more(&topic, &mut state.store);
                 state.channels.remove(kind, &topic, self.id);
             }
         }
@@ -146,7 +165,7 @@ impl Session {
 }
 
 /// What a name costs that a connection keeps, about: it stands in two tables.
-pub fn held(name: &Text) -> usize {
+fn held(name: &Text) -> usize {
     const TWO_PLACES: usize = 256;
     TWO_PLACES + 2 * name.size()
 }

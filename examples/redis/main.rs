@@ -125,13 +125,12 @@ impl Protocol for Redis {
             peer.close();
         }
         if parser.is_midway() {
-            peer.set_held(parser.memory());
             session.partial = Some(Box::new(parser));
         } else {
-            peer.set_held(0);
             parser.shrink();
             self.parser = parser;
         }
+        peer.set_held(session.memory());
         self.state.clients.note(session, now);
         if !self.sweeps && self.state.store.has_expiring() {
             self.sweeps = true;

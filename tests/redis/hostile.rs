@@ -1,7 +1,7 @@
 //! Those who mean harm, and those who are broken.
 use std::{
     io::{ErrorKind, Read, Write},
-    thread,
+    iter, thread,
     time::Instant,
 };
 
@@ -369,15 +369,44 @@ fn case_066_requests_that_never_end_have_a_limit_together() {
         client.say(&half);
         polite.asks("PING", "+PONG\r\n");
     }
+    only_four_stay(&mut crowd);
+    assert!(polite.ask("CONFIG SET maxmemory-clients 1").ends_with("set immutable config\r\n"));
+}
+
+fn only_four_stay(crowd: &mut [Client]) {
     let is_here = |client: &mut Client| {
         client.stream.set_nonblocking(true).unwrap();
-        client.stream.read(&mut [0]).is_err_and(|e| e.kind() == ErrorKind::WouldBlock)
+        let end = iter::repeat_with(|| client.stream.read(&mut [0; 4096]))
+            .find(|read| !matches!(read, Ok(1..)));
+        end.unwrap().is_err_and(|e| e.kind() == ErrorKind::WouldBlock)
     };
     let end = Instant::now() + PATIENCE;
     while crowd.iter_mut().filter_map(|client| is_here(client).then_some(())).count() > 4 {
         assert!(Instant::now() < end, "more than four have a place");
     }
-    assert!(polite.ask("CONFIG SET maxmemory-clients 1").ends_with("set immutable config\r\n"));
+}
+
+/// Two MiB each, in requests that are whole: those who keep them go, and nobody else is refused.
+#[test]
+fn case_066_what_waits_for_exec_and_names_have_a_limit_together() {
+    let text = "x".repeat(50_000);
+    for (first, more, times) in
+        [("MULTI", "SET k N", 40), ("PING", "WATCH N", 20), ("PING", "SUBSCRIBE N", 20)]
+    {
+        let (clients_max, maxmemory) = (8 << 20, 64 << 20);
+        let settings = Settings { clients_max, maxmemory, ..Settings::default() };
+        let server = Server::with(EPOCH, settings);
+        let mut polite = server.client();
+        let requests = (0..times).map(|n| more.replace('N', &format!("{n}{text}\r\n")));
+        let says = format!("{first}\r\n{}", requests.collect::<String>());
+        let mut crowd: Vec<Client> = (0..12).map(|_| server.client()).collect();
+        for client in &mut crowd {
+            client.say(says.as_bytes());
+            polite.asks("SET a b", "+OK\r\n");
+        }
+        only_four_stay(&mut crowd);
+        polite.asks("SET a b", "+OK\r\n");
+    }
 }
 
 #[test]
