@@ -13,6 +13,7 @@ use charkh::{
     Addr, Bound, Handle, Listening, Protocol, Reactor, Stats,
     net::{Net, Os},
     proxy::TrustedProxies,
+    tls::CONN_SIZE,
 };
 use log::{LevelFilter, error, info};
 
@@ -52,6 +53,12 @@ fn serve<P: Protocol + 'static>(args: &ServeArgs, protocol: P) -> Result<(), Str
     let endpoints = endpoints(addresses, args.protocol)?;
     let secured = endpoints.iter().cloned().chain(sockets.iter().filter_map(Inheritance::secured));
     let tls = Shown::at(&secured.collect::<Vec<_>>(), &args.tls)?.map(Arc::new);
+    if tls.is_some() && config.memory_max < 2 * CONN_SIZE {
+        let least = 2 * CONN_SIZE;
+        return Err(format!(
+            "--memory-max: TLS may take half of it, and wants {least} bytes at least"
+        ));
+    }
     let own = limits::of_its_own(addresses.len());
     config.conns_max = limits::max_connections(args.max_connections(), config.conns_max, own)?;
     // The log has the first of the other threads.

@@ -25,6 +25,7 @@ fn what_contradicts_itself_is_one_sentence() {
         (format!("{at} --tls-key a"), &["--tls-key needs its --tls-cert"]),
         (format!("{at} --tls-self-signed --tls-cert a --tls-key b"), &["leave --tls-cert"]),
         ("serve 127.0.0.1:0 --tls-self-signed".into(), &["--tls-self-signed is for", "tls:"]),
+        (format!("{at} --tls-self-signed --memory-max 6799"), &["--memory-max", "6800 bytes"]),
         ("serve --tls-cert a --tls-key b".into(), &["--tls-cert is for addresses"]),
         ("serve --tls-alpn a".into(), &["--tls-alpn is for addresses"]),
         ("serve --tls-client-ca a".into(), &["--tls-client-ca is for addresses"]),
