@@ -7,9 +7,8 @@ each of their answers, to the byte. `--memory-max` of `charkh serve` and of the 
 `--maxmemory-clients` of the example `redis`, are what is allowed; others are started as they are.
 
 Blocks of a page and more are given back to the system when they are free, with
-`MALLOC_MMAP_THRESHOLD_` set. Without it glibc keeps them in its heap, and where buffers of all sizes
-grow the holes between them were up to 37 % of what is allowed, above it; 17 % with 128 KiB (one that
-is kept from growing by the first that is freed).
+`MALLOC_MMAP_THRESHOLD_` set. Without it glibc keeps them in its heap, and the holes between them
+were up to 17 % of what is allowed, above it; with 128 KiB, where buffers of all sizes grow, 36 %.
 
 The kernel has buffers of its own for each connection. They are added up as `ss` tells them, with
 the system's defaults and with `--send-buffer` and `--recv-buffer`, of which the kernel takes twice
@@ -197,8 +196,8 @@ def attack(server, case):
             if not hoarder.say():
                 selector.register(hoarder.sock, selectors.EVENT_WRITE, hoarder)
                 talk(0)
-        while selector.get_map() and case.more:
-            talk(0.01)
+        if case.more:
+            servers.until("all have said theirs", lambda: talk(0) or not selector.get_map())
         for _ in range(case.more):
             for hoarder in hoarders:
                 hoarder.left = memoryview(b"x" * 3000)

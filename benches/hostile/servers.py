@@ -8,6 +8,7 @@ import fcntl
 import os
 import pathlib
 import resource
+import select
 import shutil
 import socket
 import ssl
@@ -220,8 +221,10 @@ def hello():
 
 
 @contextlib.contextmanager
-def serving(name, *options, descriptors=None, cpus=None, port=None, env=None, wait=True):
-    """A new process of this server, at a free port; ended by SIGKILL if it does not heed SIGTERM."""
+def serving(name, *options, descriptors=None, cpus=None, port=None, env=None, wait=True,
+            is_first=False):
+    """A new process of this server, at a free port; ended by SIGKILL if it does not heed SIGTERM. One
+    that `is_first` comes before all else on its processor, if that is allowed."""
     port = port or common.free_port(HOST)
     with tempfile.TemporaryDirectory(prefix="hostile-") as folder:
         folder = pathlib.Path(folder)
@@ -233,7 +236,8 @@ def serving(name, *options, descriptors=None, cpus=None, port=None, env=None, wa
             if cpus:
                 os.sched_setaffinity(0, cpus)
 
-        with (folder / "log").open("ab") as log:
+        turn = common.real_time() if is_first else contextlib.nullcontext()
+        with (folder / "log").open("ab") as log, turn:
             process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
                                        preexec_fn=place, env={**os.environ, **(env or {})})
         server = Server(name, process, port, folder / "log")
@@ -254,6 +258,18 @@ def serving(name, *options, descriptors=None, cpus=None, port=None, env=None, wa
                 except subprocess.TimeoutExpired:
                     process.kill()
                     process.wait()
+
+
+def exit_of(process):
+    """Its exit status, at the moment it ends: `Popen.wait` looks only every 50 ms."""
+    watched = os.pidfd_open(process.pid)
+    try:
+        if select.select([watched], [], [], PATIENCE_S)[0]:
+            return process.wait()
+    finally:
+        os.close(watched)
+    process.kill()
+    return "none: killed"
 
 
 def until(what, true, patience_s=PATIENCE_S, look_s=0.002):

@@ -162,9 +162,8 @@ def run(args):
             return quick(program)
         for name in filter(servers.there, args.servers or WHOM):
             size = WHOM[name]
-            with common.awake(), contextlib.ExitStack() as stack:
-                with common.real_time():
-                    server = stack.enter_context(servers.serving(name, cpus=common.THEIRS))
+            serving = servers.serving(name, cpus=common.THEIRS, is_first=True)
+            with common.awake(), serving as server:
                 slow = Slow(program, name, server.port, size, ramp_s=2)
                 ends = slow.gone(PATIENCE_S)
                 rounds = 9 if name in servers.OURS else 3

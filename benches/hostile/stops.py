@@ -24,10 +24,7 @@ they have nothing big to say.
 
 `--quick`: a few rounds of each, only what is lost; the exits are not timed.
 """
-import contextlib
-import os
 import random
-import select
 import signal
 import threading
 import time
@@ -90,20 +87,12 @@ def stall_every(name, quick):
     return 5 if name in ("echo", "tls") else 50 if name in OURS else NEVER
 
 
-@contextlib.contextmanager
-def served(name, options, is_timed):
-    """A server, which comes before the crowd on its processor if its exit is timed in it."""
-    with contextlib.ExitStack() as stack:
-        with common.real_time() if is_timed else contextlib.nullcontext():
-            server = stack.enter_context(servers.serving(name, *options))
-        yield server
-
-
 def one_round(name, with_signal, rng, with_stall, total, which):
     options = []
     if name in ("echo", "tls"):
         options = ["--grace", f"{GRACE_S}s" if with_stall else LONG]
-    with served(name, options, is_timed=with_stall) as server:
+    # Its exit is timed then.
+    with servers.serving(name, *options, is_first=with_stall) as server:
         crowd = visitors.Crowd(server, which)
         crowd.add("comes and goes", visitors.comes_and_goes, 4)
         crowd.add("stays", visitors.stays, 4)
@@ -120,7 +109,7 @@ def one_round(name, with_signal, rng, with_stall, total, which):
         time.sleep(rng.uniform(0, 0.004))
         signalled = time.monotonic()
         server.process.send_signal(with_signal)
-        code = exit_of(server.process)
+        code = servers.exit_of(server.process)
         ended = time.monotonic()
         beside.join()
         crowd.end(), burst.end()
@@ -133,18 +122,6 @@ def one_round(name, with_signal, rng, with_stall, total, which):
         total["codes"].append((which, code))
     judge([*crowd.asked, *burst.asked], crowd.speech, signalled, total, which)
     total["answered"] += crowd.count("answered") + burst.count("answered")
-
-
-def exit_of(process):
-    """Its exit status, at the moment it ends: `Popen.wait` looks only every 50 ms."""
-    watched = os.pidfd_open(process.pid)
-    try:
-        if select.select([watched], [], [], servers.PATIENCE_S)[0]:
-            return process.wait()
-    finally:
-        os.close(watched)
-    process.kill()
-    return "none: killed"
 
 
 def judge(asked, speech, signalled, total, which):
@@ -228,7 +205,7 @@ def exits_in_time(name):
                     client.recv(1)
                     client.close()
                 since = since if with_stall else time.monotonic()
-                exit_of(server.process)
+                servers.exit_of(server.process)
                 times[with_stall].append(round(time.monotonic() - since, 4))
                 if stalled:
                     stalled.close()

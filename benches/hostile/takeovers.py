@@ -218,7 +218,7 @@ def second_signals(name, count, args):
             codes.append(server.process.poll())
             begun = time.monotonic()
             server.process.terminate()
-            server.process.wait(servers.PATIENCE_S)
+            servers.exit_of(server.process)
             took.append(time.monotonic() - begun)
             stalled.close()
     early = [code for code in codes if code is not None]

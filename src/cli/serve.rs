@@ -53,11 +53,9 @@ fn serve<P: Protocol + 'static>(args: &ServeArgs, protocol: P) -> Result<(), Str
     let endpoints = endpoints(addresses, args.protocol)?;
     let secured = endpoints.iter().cloned().chain(sockets.iter().filter_map(Inheritance::secured));
     let tls = Shown::at(&secured.collect::<Vec<_>>(), &args.tls)?.map(Arc::new);
-    if tls.is_some() && config.memory_max < 2 * CONN_SIZE {
-        let least = 2 * CONN_SIZE;
-        return Err(format!(
-            "--memory-max: TLS may take half of it, and wants {least} bytes at least"
-        ));
+    let least = 2 * CONN_SIZE;
+    if tls.is_some() && config.memory_max < least {
+        return Err(format!("--memory-max: TLS may take half of it, and wants {least} bytes"));
     }
     let own = limits::of_its_own(addresses.len());
     config.conns_max = limits::max_connections(args.max_connections(), config.conns_max, own)?;
