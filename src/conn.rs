@@ -32,7 +32,7 @@ pub(crate) enum State {
     /// Connected; its layer is not ready, and the protocol has not met it.
     Handshake,
     Up,
-    /// Over; waiting for its release at the end of the turn.
+    /// Over; waiting for its release at the end of a turn.
     Ended,
 }
 

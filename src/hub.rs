@@ -64,7 +64,7 @@ pub struct Hub {
     pub(crate) heavy: VecDeque<ConnId>,
     /// Those of them whose layer is not ready. Each is in one of the three queues, once.
     pub(crate) shaking: VecDeque<ConnId>,
-    /// Connections that are over, to be released at the end of the turn.
+    /// Connections that are over, to be released at the end of the turn, or of one of the next.
     pub(crate) ended: VecDeque<(u32, Reason)>,
     /// Why layers gave up on strangers, by the slots of those to whom that was said.
     faults: BTreeMap<u32, Fault>,
@@ -596,7 +596,7 @@ impl Hub {
         self.touch(slot);
     }
 
-    /// The connection is over. Its memory is free at once; its slot, at the end of the turn.
+    /// The connection is over. Its memory is free at once; its slot, at the end of a turn.
     pub(crate) fn end(&mut self, slot: u32, reason: Reason) {
         let conn = &mut self.conns[slot as usize];
         if conn.state == State::Ended {

@@ -530,7 +530,7 @@ impl<P: Protocol, N: Net> Reactor<P, N> {
 
     /// Bits are set and connections queued; nothing is acted on here.
     fn note_readiness(&mut self) {
-        let Self { hub, events, listeners, udp, .. } = self;
+        let Self { hub, events, listeners, udp, streams, .. } = self;
         hub.stats.events += events.len() as u64;
         for event in events.drain(..) {
             match event.token {
@@ -549,7 +549,9 @@ impl<P: Protocol, N: Net> Reactor<P, N> {
                 Token::Conn { slot, serial } => {
                     let conn = hub.conns.get_mut(slot as usize);
                     // Who waits to be dialed has no socket that could have told of this.
-                    let conn = conn.filter(|conn| conn.state != State::Waiting);
+                    let conn = conn.filter(|conn| {
+                        conn.is_connected() || matches!(streams.get(slot as usize), Some(Some(_)))
+                    });
                     let Some(conn) = conn.filter(|conn| serial == 0 || conn.serial == serial)
                     else {
                         hub.stats.stale_events += 1;
@@ -1111,9 +1113,13 @@ impl<P: Protocol, N: Net> Reactor<P, N> {
         self.call(What::Stopping, slot, |protocol, peer, own| protocol.stopping(peer, own));
     }
 
-    /// Free what is over: the only place where that happens. What `closed` ends waits a turn.
+    /// Free what is over, so many in a turn: the only place where that happens. What `closed` ends
+    /// waits a turn.
     fn release(&mut self) {
-        for _ in 0..self.hub.ended.len() {
+        let over = self.hub.ended.len();
+        let now = over.min(self.hub.config.closes_max as usize);
+        self.hub.stats.close_budget += u64::from(now < over);
+        for _ in 0..now {
             let Some((slot, reason)) = self.hub.ended.pop_front() else { return };
             let id = self.hub.id(slot);
             let conn = &self.hub.conns[slot as usize];

@@ -110,7 +110,7 @@ fn micros(duration: Duration) -> String {
 
 /// What counts datagrams, which not everybody has, how often a limit was reached, or something went
 /// wrong.
-fn limits(stats: &Stats) -> [(&'static str, u64); 33] {
+fn limits(stats: &Stats) -> [(&'static str, u64); 34] {
     [
         ("datagrams_in", stats.datagrams_in),
         ("datagrams_out", stats.datagrams_out),
@@ -140,6 +140,7 @@ fn limits(stats: &Stats) -> [(&'static str, u64); 33] {
         ("write_budget", stats.write_budget),
         ("frame_budget", stats.frame_budget),
         ("share_budget", stats.share_budget),
+        ("close_budget", stats.close_budget),
         ("job_budget", stats.job_budget),
         ("timer_budget", stats.timer_budget),
         ("output_full", stats.output_full),

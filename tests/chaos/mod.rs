@@ -106,6 +106,7 @@ fn limits(dice: &mut Dice) -> Config {
         handshakes_max: 1 + dice.below(3) as u32,
         timers_max: 1 + dice.below(4) as u32,
         jobs_max: 1 + dice.below(3) as u32,
+        closes_max: 1 + dice.below(4) as u32,
         frames_max: 1 + dice.below(5) as u32,
         read_max,
         write_max: 10 + dice.below(100),
@@ -164,6 +165,7 @@ fn within_limits(reactor: &mut World, before: &Stats) {
     let more = |what: fn(&Stats) -> u64| what(&now) - what(before);
     let listeners = 2;
     assert!(more(|s| s.accepted) <= listeners * u64::from(config.accepts_max), "accepts_max");
+    assert!(more(|s| s.released) <= config.closes_max.into(), "closes_max");
     assert!(more(|s| s.jobs) <= config.jobs_max.into(), "jobs_max");
     assert!(more(|s| s.timers) <= config.timers_max.into(), "timers_max");
     let served = more(|s| s.served);
