@@ -53,7 +53,8 @@ pub struct Config {
     /// Connections in one turn whose end the protocol is told, by
     /// [`closed`](crate::Protocol::closed) or [`connect_failed`](crate::Protocol::connect_failed),
     /// and whose descriptor is closed. What others are told of an end can cost as much as a
-    /// broadcast: the rest have theirs in the turns after. Default 64.
+    /// broadcast: the rest have theirs in the turns after, but for those whose sessions keep memory
+    /// ([`Peer::set_held`](crate::Peer::set_held)). Default 64.
     pub closes_max: u32,
     /// Jobs of other threads run in one turn. Default 256.
     pub jobs_max: u32,

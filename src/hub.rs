@@ -4,7 +4,6 @@ use std::{
     collections::{BTreeMap, BTreeSet, HashMap, VecDeque},
     fmt,
     io::{self, IoSlice},
-    mem,
     net::{IpAddr, SocketAddr},
     time::Duration,
 };
@@ -66,6 +65,9 @@ pub struct Hub {
     pub(crate) shaking: VecDeque<ConnId>,
     /// Connections that are over, to be released at the end of the turn, or of one of the next.
     pub(crate) ended: VecDeque<(u32, Reason)>,
+    /// Those of them whose sessions keep memory, which is not free before they are released: these
+    /// do not wait for a turn with room.
+    pub(crate) hoards: VecDeque<(u32, Reason)>,
     /// Why layers gave up on strangers, by the slots of those to whom that was said.
     faults: BTreeMap<u32, Fault>,
     /// Connections that callbacks asked for.
@@ -154,6 +156,7 @@ impl Hub {
             heavy: VecDeque::new(),
             shaking: VecDeque::new(),
             ended: VecDeque::new(),
+            hoards: VecDeque::new(),
             faults: BTreeMap::new(),
             dials: VecDeque::new(),
             outbox: Outbox::default(),
@@ -607,16 +610,18 @@ impl Hub {
             self.stats.handshakes_failed += 1;
         }
         conn.state = State::Ended;
-        if let Some(layered) = &mut conn.layer {
-            self.layers -= mem::take(&mut layered.size);
+        if let Some(layered) = conn.layer.take() {
+            self.layers -= layered.size;
         }
+        let hoards = conn.session_holds() > 0;
         if let Some(mut held) = conn.held.take() {
             held.input.clear(&mut self.pool);
             self.give_back(slot, held);
         }
         let reason = fault.map_or(reason, Reason::Fault);
         self.stats.ended[reason.index()] += 1;
-        self.ended.push_back((slot, reason));
+        let queue = if hoards { &mut self.hoards } else { &mut self.ended };
+        queue.push_back((slot, reason));
     }
 
     /// A layer gave up on a stranger and has said why, and our end was sent: wait for theirs, as

@@ -490,7 +490,7 @@ impl<P: Protocol, N: Net> Reactor<P, N> {
 
     /// A connection is queued, *or a listener is ready and has room*, or something was cut short.
     fn has_work(&self) -> bool {
-        let Hub { queue, heavy, shaking, ended, dials, stopping, .. } = &self.hub;
+        let Hub { queue, heavy, shaking, ended, hoards, dials, stopping, .. } = &self.hub;
         let sweeping = match *stopping {
             Stopping::No | Stopping::Over => false,
             Stopping::Asked | Stopping::AtOnce => true,
@@ -500,6 +500,7 @@ impl<P: Protocol, N: Net> Reactor<P, N> {
             || !heavy.is_empty()
             || !shaking.is_empty()
             || !ended.is_empty()
+            || !hoards.is_empty()
             || !dials.is_empty()
             || sweeping
             || self.has_datagrams()
@@ -1116,11 +1117,12 @@ impl<P: Protocol, N: Net> Reactor<P, N> {
     /// Free what is over, so many in a turn: the only place where that happens. What `closed` ends
     /// waits a turn.
     fn release(&mut self) {
-        let over = self.hub.ended.len();
-        let now = over.min(self.hub.config.closes_max as usize);
-        self.hub.stats.close_budget += u64::from(now < over);
-        for _ in 0..now {
-            let Some((slot, reason)) = self.hub.ended.pop_front() else { return };
+        let (hoards, others) = (self.hub.hoards.len(), self.hub.ended.len());
+        let now = others.min(self.hub.config.closes_max as usize);
+        self.hub.stats.close_budget += u64::from(now < others);
+        for n in 0..hoards + now {
+            let queue = if n < hoards { &mut self.hub.hoards } else { &mut self.hub.ended };
+            let Some((slot, reason)) = queue.pop_front() else { return };
             let id = self.hub.id(slot);
             let conn = &self.hub.conns[slot as usize];
             let dialed = conn.listener == Conn::OUTBOUND;

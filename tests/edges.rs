@@ -843,6 +843,25 @@ fn input_that_a_callback_was_lent_is_spare_after_it_and_within_memory_max() {
 }
 
 #[test]
+fn who_keeps_memory_does_not_wait_for_a_turn_with_room_to_be_closed() {
+    let script = on_data(|peer, input| {
+        peer.set_held(input.take_all().len());
+        Ok(())
+    });
+    let mut reactor = world(script, 1, Config { closes_max: 1, ..Config::default() });
+    let clients = [0; 20].map(|_| reactor.net().client());
+    clients[..15].iter().for_each(|&client| reactor.net().send(client, b"kept"));
+    settle(&mut reactor);
+    clients.into_iter().for_each(|client| reactor.net().reset_client(client));
+    reactor.net().deliver_all();
+    reactor.turn().unwrap();
+    let stats = reactor.hub().stats();
+    assert_eq!((stats.released, stats.close_budget, stats.memory), (16, 1, 0));
+    settle(&mut reactor);
+    assert_eq!(reactor.hub().len(), 0);
+}
+
+#[test]
 fn layers_take_half_of_memory_max_and_whoever_needs_more_is_refused() {
     let memory_max = 4 * size_of::<Wholes>();
     let mut reactor = world(Echo, 1, Config { memory_max, ..Config::default() });

@@ -76,6 +76,30 @@ impl Layer for Capitals {
     }
 }
 
+/// Ready at once, and counted as long as it is there.
+#[derive(Clone)]
+struct Counted(#[expect(dead_code)] Arc<()>);
+
+impl Layer for Counted {
+    fn start(&mut self, _wire: &mut Vec<u8>) -> Result {
+        Ok(())
+    }
+
+    fn receive(&mut self, wire: &mut [u8], plain: &mut Vec<u8>, _answer: &mut Vec<u8>) -> Result {
+        plain.extend_from_slice(wire);
+        Ok(())
+    }
+
+    fn is_ready(&self) -> bool {
+        true
+    }
+
+    fn send(&mut self, plain: &[u8], wire: &mut Vec<u8>) -> Result {
+        wire.extend(plain);
+        Ok(())
+    }
+}
+
 type World = Reactor<Script, Sim>;
 
 fn world_of(
@@ -120,6 +144,22 @@ fn a_protocol_meets_a_connection_when_its_layer_is_ready() {
     let peer = reactor.hub().peer(id).unwrap();
     assert!(peer.layer::<Capitals>().unwrap().ready);
     assert!(peer.layer::<Prologue>().is_none());
+}
+
+#[test]
+fn what_a_layer_takes_is_free_with_the_end_and_not_with_the_close() {
+    let config = Config { closes_max: 1, ..Config::default() };
+    let counted = Arc::new(());
+    let layer = Counted(counted.clone());
+    let (mut reactor, _) =
+        world_of(Script::default(), config, move |_| Ok(Box::new(layer.clone())));
+    let clients = [0; 5].map(|_| reactor.net().client());
+    settle(&mut reactor);
+    assert_eq!(Arc::strong_count(&counted), 2 + 5);
+    clients.into_iter().for_each(|client| reactor.net().reset_client(client));
+    reactor.net().deliver_all();
+    reactor.turn().unwrap();
+    assert_eq!((Arc::strong_count(&counted), reactor.hub().len()), (2, 4));
 }
 
 #[test]

@@ -17,6 +17,8 @@ pub struct Account {
     pub closing: bool,
     pub finishing: bool,
     pub told: bool,
+    /// What the session says it keeps.
+    pub keeps: usize,
     /// It has left whole frames, by its own will.
     pub broke_off: bool,
     /// All that the client had sent when its end came.
@@ -91,6 +93,7 @@ impl Account {
             closing: false,
             finishing: false,
             told: false,
+            keeps: 0,
             broke_off: false,
             whole: None,
             changed: 0,

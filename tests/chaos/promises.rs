@@ -19,6 +19,7 @@ pub struct Before {
     jumps: u64,
     first_due: Option<Duration>,
     jobs: [u64; 2],
+    pub hoards_closed: u64,
     recorded: u64,
 }
 
@@ -28,6 +29,7 @@ impl Before {
     pub fn of(reactor: &mut World) -> Self {
         let server = reactor.protocol();
         let (first_due, jobs) = (server.first_due(), server.jobs());
+        let hoards_closed = server.hoards_closed;
         Self {
             stats: reactor.hub().stats(),
             clock: reactor.net().now(),
@@ -35,6 +37,7 @@ impl Before {
             jumps: jumps(reactor.net()),
             first_due,
             jobs,
+            hoards_closed,
             recorded: recorded(reactor),
         }
     }
@@ -54,6 +57,7 @@ pub fn ask(reactor: &mut World, before: &Before) {
     nobody_oversleeps(reactor, before);
     jobs_are_run(reactor, before);
     connects_are_few(reactor, before);
+    memory_waits_for_nobody(reactor);
     let config = reactor.hub().config().clone();
     let stats = reactor.hub().stats();
     let cut_short = stats.timer_budget > before.stats.timer_budget;
@@ -109,6 +113,16 @@ fn connects_are_few(reactor: &mut World, before: &Before) {
     let fresh = trace.iter().skip(trace.len().saturating_sub(fresh));
     let begun = fresh.filter(|record| record.what() == What::Connect).count();
     assert!(begun <= connects_max, "connects_max");
+}
+
+/// Who keeps something is closed in the turn in which it ends; or in the next, if it was in the
+/// `closed` of another.
+fn memory_waits_for_nobody(reactor: &mut World) {
+    let mut keepers = reactor.protocol().keepers();
+    keepers.retain(|&id| reactor.hub().peer(id).is_none());
+    let ended = keepers.into_iter().collect();
+    let before = std::mem::replace(&mut reactor.protocol().hoards, ended);
+    assert!(before.is_disjoint(&reactor.protocol().hoards), "what is kept waits for others");
 }
 
 impl Server {

@@ -44,6 +44,10 @@ pub struct Server {
     pub accounts: BTreeMap<SocketAddr, Account>,
     pub opened: u64,
     pub closed: u64,
+    /// Those that kept something when they ended.
+    pub hoards_closed: u64,
+    /// Those of them that had ended after the last turn, and were not closed.
+    pub hoards: BTreeSet<ConnId>,
     pub mail: Mail,
     pub jobs_sent: u64,
     jobs_run: u64,
@@ -89,6 +93,8 @@ impl Server {
             accounts: BTreeMap::new(),
             opened: 0,
             closed: 0,
+            hoards_closed: 0,
+            hoards: BTreeSet::new(),
             mail: Mail::default(),
             jobs_sent: 0,
             jobs_run: 0,
@@ -100,6 +106,12 @@ impl Server {
             clock,
             config: config.clone(),
         }
+    }
+
+    /// Those whose sessions say that they keep something.
+    pub fn keepers(&self) -> Vec<ConnId> {
+        let keeps = |id: &&ConnId| self.accounts[&self.addrs[id]].keeps > 0;
+        self.alive.iter().filter(keeps).copied().collect()
     }
 
     /// From here on it behaves.
@@ -244,6 +256,9 @@ impl Server {
         let (before, addr, id) = (Sending::to(peer), addr_of(peer), peer.id());
         let bytes = self.dice.below(3) * self.dice.below(900);
         let was_alive = peer.to(id).is_some();
+        if was_alive {
+            self.account(addr).keeps = bytes;
+        }
         peer.set_held(bytes);
         if was_alive && peer.to(id).is_none() {
             let most = self.config.memory_max;
@@ -433,6 +448,7 @@ impl Server {
         let (account, stops) = (self.accounts.get_mut(&addr), &self.stops);
         let account = account.expect("a connection without an account");
         account.judge(hub, name, stops);
+        self.hoards_closed += u64::from(account.keeps > 0);
         (account.ended, account.ended_at) = (Some(name), hub.now());
         if self.dice.strikes(self.violence / 4) {
             self.rude_to_all(hub);
