@@ -13,6 +13,7 @@ EARLY_S = 1.0  # what is looked at now and then; before that it was cut off
 LONGEST_S = 200
 TRIES_MAX = 20  # to do all that comes before it vanishes
 SILENCE_S, LIFETIME_S = 3, 12
+QUICK_S = 2, 4  # both longer than what is early
 # What the http example waits for: its own, and the library's. Who is too slow is told so, and then
 # has some time to read that.
 HTTP_HEAD_S, HTTP_BODY_S, HTTP_IDLE_S, WRITE_STALL_S, LINGER_S = 10, 60, 75, 60, 5
@@ -23,7 +24,7 @@ HALF_A_BODY = HEAD + b"Content-Length: 9\r\n\r\nhalf"
 def options(name, quick):
     if name == "http":
         return []
-    silence, lifetime = (1, 3) if quick else (SILENCE_S, LIFETIME_S)
+    silence, lifetime = QUICK_S if quick else (SILENCE_S, LIFETIME_S)
     return ["--first-byte", f"{silence}s", "--idle", f"{silence}s", "--write-stall", f"{silence}s",
             "--handshake-timeout", f"{silence}s", "--lifetime", f"{lifetime}s"]
 
@@ -37,7 +38,7 @@ def kinds(name, quick):
             ("does not read", unread, WRITE_STALL_S),
         ]
         return [("within a head", says(HEAD), HTTP_HEAD_S + LINGER_S)] * (not quick) + slow
-    silence, lifetime = (1, 3) if quick else (SILENCE_S, LIFETIME_S)
+    silence, lifetime = QUICK_S if quick else (SILENCE_S, LIFETIME_S)
     all_kinds = [("silent", silent, silence), ("after an answer", answered, silence),
                  ("does not read", unread, silence), ("talks on", talks, lifetime)]
     if name == "tls":
