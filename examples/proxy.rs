@@ -61,7 +61,7 @@ impl Protocol for Proxy {
     }
 
     fn data(&mut self, peer: &mut Peer, half: &mut Half, input: &mut Input) -> Result {
-        // No other: it ended in this very turn, and `closed` is about to tell us.
+        // No other: it has ended, and `closed` is about to tell us.
         let Some(mut other) = peer.to(half.other) else { return Ok(()) };
         other.send(input.take_all());
         if other.is_full() {

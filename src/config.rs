@@ -50,12 +50,6 @@ pub struct Config {
     pub write_max: usize,
     /// Frames that one connection's [`Input`](crate::Input) gives out in one turn. Default 256.
     pub frames_max: u32,
-    /// Connections in one turn whose end the protocol is told, by
-    /// [`closed`](crate::Protocol::closed) or [`connect_failed`](crate::Protocol::connect_failed),
-    /// and whose descriptor is closed. What others are told of an end can cost as much as a
-    /// broadcast: the rest have theirs in the turns after, but for those whose sessions keep memory
-    /// ([`Peer::set_held`](crate::Peer::set_held)). Default 64.
-    pub closes_max: u32,
     /// Jobs of other threads run in one turn. Default 256.
     pub jobs_max: u32,
     /// Timers looked at in one turn. Default 4096.
@@ -149,7 +143,6 @@ impl Default for Config {
             read_max: 64 << 10,
             write_max: 256 << 10,
             frames_max: 256,
-            closes_max: 64,
             jobs_max: 256,
             timers_max: 4096,
             input_max: 1 << 20,
@@ -196,7 +189,6 @@ impl Config {
         must(self.read_max > 0, "read_max must be at least 1 byte");
         must(self.write_max > 0, "write_max must be at least 1 byte");
         must(self.frames_max > 0, "frames_max must be at least 1");
-        must(self.closes_max > 0, "closes_max must be at least 1");
         must(self.jobs_max > 0, "jobs_max must be at least 1");
         must(self.timers_max > 0, "timers_max must be at least 1");
         must(self.memory_max > 0, "memory_max must be at least 1 byte");

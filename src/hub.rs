@@ -64,10 +64,9 @@ pub struct Hub {
     /// Those of them whose layer is not ready. Each is in one of the three queues, once.
     pub(crate) shaking: VecDeque<ConnId>,
     /// Connections that are over, to be released at the end of the turn, or of one of the next.
-    pub(crate) ended: VecDeque<(u32, Reason)>,
-    /// Those of them whose sessions keep memory, which is not free before they are released: these
-    /// do not wait for a turn with room.
-    pub(crate) hoards: VecDeque<(u32, Reason)>,
+    pub(crate) ended: VecDeque<Ended>,
+    /// Bytes that their sessions say they keep: not free before these are released.
+    hoarded: usize,
     /// Why layers gave up on strangers, by the slots of those to whom that was said.
     faults: BTreeMap<u32, Fault>,
     /// Connections that callbacks asked for.
@@ -103,6 +102,14 @@ pub struct Hub {
     /// Addresses that do not fit into a connection's entry.
     long_addrs: Slab<Addr>,
     per_ip: HashMap<IpAddr, u32>,
+}
+
+/// A connection that is over, and still in its slot.
+pub(crate) struct Ended {
+    pub(crate) slot: u32,
+    pub(crate) reason: Reason,
+    /// Bytes that its session says it keeps.
+    keeps: usize,
 }
 
 /// A connection that a callback asked for.
@@ -156,7 +163,7 @@ impl Hub {
             heavy: VecDeque::new(),
             shaking: VecDeque::new(),
             ended: VecDeque::new(),
-            hoards: VecDeque::new(),
+            hoarded: 0,
             faults: BTreeMap::new(),
             dials: VecDeque::new(),
             outbox: Outbox::default(),
@@ -196,6 +203,11 @@ impl Hub {
     pub fn peer(&mut self, id: ConnId) -> Option<Peer<'_>> {
         let conn = self.conns.get(id.slot as usize)?;
         (conn.serial == id.serial && conn.is_known()).then(|| Peer::new(self, id))
+    }
+
+    /// It is in the table, or still in it.
+    pub(crate) fn is_taken(&self, id: ConnId) -> bool {
+        self.conns.get(id.slot as usize).is_some_and(|conn| conn.serial == id.serial)
     }
 
     /// Call `each` for every connection that is up: a broadcast. Costs O(connections).
@@ -304,6 +316,9 @@ impl Hub {
     pub(crate) fn put_layer(&mut self, slot: u32, layer: Box<dyn Layer>) {
         let size = layer.size();
         if let Some(conn) = self.conns.get_mut(slot as usize) {
+            if conn.state == State::Ended {
+                return; // there was no room for it
+            }
             conn.layer = Some(Box::new(Layered { layer, until: None, size }));
             self.layers += size;
             self.fit();
@@ -404,13 +419,18 @@ impl Hub {
     }
 
     /// How many connections there are, those on their way up and down included, and those whose
-    /// layer is not ready; but not those that wait ([`connect_in`](Hub::connect_in)) without a
-    /// place.
+    /// layer is not ready; but not those that are over and still to be closed, nor those that wait
+    /// ([`connect_in`](Hub::connect_in)) without a place.
     pub fn len(&self) -> usize {
+        self.places() - self.ended.len()
+    }
+
+    /// The same with those that are over, whose descriptors are still open.
+    pub(crate) fn places(&self) -> usize {
         self.conns.len() - self.placeless.len()
     }
 
-    /// There is none.
+    /// There is none at all, not even one of those.
     pub fn is_empty(&self) -> bool {
         self.conns.is_empty()
     }
@@ -613,15 +633,23 @@ impl Hub {
         if let Some(layered) = conn.layer.take() {
             self.layers -= layered.size;
         }
-        let hoards = conn.session_holds() > 0;
+        let keeps = conn.session_holds();
         if let Some(mut held) = conn.held.take() {
             held.input.clear(&mut self.pool);
             self.give_back(slot, held);
         }
         let reason = fault.map_or(reason, Reason::Fault);
         self.stats.ended[reason.index()] += 1;
-        let queue = if hoards { &mut self.hoards } else { &mut self.ended };
-        queue.push_back((slot, reason));
+        self.hoarded += keeps;
+        self.ended.push_back(Ended { slot, reason, keeps });
+        self.placeless.remove(&slot);
+        self.uncount(slot);
+    }
+
+    /// With what the sessions of those that have ended keep, it is more than there may be.
+    pub(crate) fn is_short(&self) -> bool {
+        let used = self.weights.total() + self.layers + self.pool.spare();
+        self.hoarded > 0 && used + self.hoarded > self.config.memory_max
     }
 
     /// A layer gave up on a stranger and has said why, and our end was sent: wait for theirs, as
@@ -647,13 +675,12 @@ impl Hub {
     }
 
     /// The end of a slot's connection, which was this one's. Nothing names it any more.
-    pub(crate) fn remove(&mut self, slot: u32) -> Addr {
-        debug_assert!(self.conns[slot as usize].held.is_none());
+    pub(crate) fn remove(&mut self, Ended { slot, keeps, .. }: &Ended) -> Addr {
+        let slot = *slot;
         self.timers.cancel(slot);
-        self.uncount(slot);
+        self.hoarded -= keeps;
         let conn = self.conns.remove(slot as usize);
-        self.layers -= conn.layer.as_ref().map_or(0, |layered| layered.size);
-        self.placeless.remove(&slot);
+        debug_assert!(conn.held.is_none() && conn.layer.is_none());
         forget_addr(&conn, &mut self.long_addrs)
     }
 
@@ -729,11 +756,8 @@ impl Hub {
             assert!(held.is_none_or(|held| !held.is_empty()), "connection {slot} hoards");
             weight += held.map_or(0, |held| held.capacity());
         }
-        let is_alive = |id: &&ConnId| {
-            self.conns.get(id.slot as usize).is_some_and(|conn| conn.serial == id.serial)
-        };
         let queues = self.queue.iter().chain(&self.heavy).chain(&self.shaking);
-        let names = queues.filter(is_alive).count();
+        let names = queues.filter(|id| self.is_taken(**id)).count();
         assert_eq!(queued, names, "each is in one queue, once");
         assert_eq!((weight, layers), (self.weights.total(), self.layers));
         assert_eq!(long, self.long_addrs.len(), "addresses of nobody");

@@ -183,7 +183,8 @@ impl<'a> Peer<'a> {
         self.hub.addr(self.id.slot)
     }
 
-    /// The [`Layer`] of this connection, if it has one of that kind: what it knows of the peer.
+    /// The [`Layer`] of this connection, if it has one of that kind: what it knows of the peer. A
+    /// connection that is over has none any more, though it be in this very callback.
     pub fn layer<L: Layer>(&self) -> Option<&L> {
         let layered = self.conn().layer.as_ref()?;
         let layer: &dyn Any = &*layered.layer;

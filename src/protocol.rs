@@ -106,8 +106,8 @@ pub trait Protocol {
     }
 
     /// A connection that was opened is gone, and `id` names nothing any more. Called exactly once
-    /// for each [`open`](Protocol::open), at the end of the turn in which it ended, or of one of
-    /// the next, where more have ended than [`Config::closes_max`](crate::Config::closes_max).
+    /// for each [`open`](Protocol::open), at the end of the turn in which it ended; or, where so
+    /// many have ended that this takes longer than all else in a turn, of one of the next.
     fn closed(&mut self, _hub: &mut Hub, _id: ConnId, _session: Self::Session, _reason: Reason) {}
 
     /// A connection that was asked for with [`Hub::connect`] did not come up. Called exactly once

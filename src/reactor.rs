@@ -19,7 +19,7 @@ use crate::{
     config::{Config, WhenFull},
     conn::{Conn, Due, Ours, Reason, State, stamp, stamp_now},
     handle::{self, Handle, Jobs},
-    hub::{ConnId, Dial, Hub, ListenerId, Stopping},
+    hub::{ConnId, Dial, Ended, Hub, ListenerId, Stopping},
     input::Input,
     layer::{Layer, Layered, Next, Origin},
     logging::Throttle,
@@ -46,6 +46,9 @@ const DISBELIEF: Duration = Duration::from_secs(5);
 /// Those who had much are served at least this long before the kernel is asked again who else is
 /// ready: what that costs is little beside it.
 const SHARE_MIN: Duration = Duration::from_micros(25);
+
+/// Those that are over are closed at least this long.
+const CLOSES_MIN: Duration = Duration::from_millis(1);
 
 /// Connections looked at in one turn while stopping.
 const SWEEP_MAX: u32 = 1024;
@@ -490,7 +493,7 @@ impl<P: Protocol, N: Net> Reactor<P, N> {
 
     /// A connection is queued, *or a listener is ready and has room*, or something was cut short.
     fn has_work(&self) -> bool {
-        let Hub { queue, heavy, shaking, ended, hoards, dials, stopping, .. } = &self.hub;
+        let Hub { queue, heavy, shaking, ended, dials, stopping, .. } = &self.hub;
         let sweeping = match *stopping {
             Stopping::No | Stopping::Over => false,
             Stopping::Asked | Stopping::AtOnce => true,
@@ -500,7 +503,6 @@ impl<P: Protocol, N: Net> Reactor<P, N> {
             || !heavy.is_empty()
             || !shaking.is_empty()
             || !ended.is_empty()
-            || !hoards.is_empty()
             || !dials.is_empty()
             || sweeping
             || self.has_datagrams()
@@ -514,7 +516,7 @@ impl<P: Protocol, N: Net> Reactor<P, N> {
     }
 
     fn has_room(&self) -> bool {
-        self.hub.len() < self.hub.config.conns_max
+        self.hub.places() < self.hub.config.conns_max
     }
 
     fn next_deadline(&mut self) -> Option<Duration> {
@@ -677,7 +679,8 @@ impl<P: Protocol, N: Net> Reactor<P, N> {
                     self.sweep_from_the_start(until_ms);
                 }
             }
-            Stopping::AtOnce | Stopping::Over => self.end_all(),
+            Stopping::AtOnce => self.end_all(),
+            Stopping::Over => self.close_doors(),
         }
     }
 
@@ -705,20 +708,24 @@ impl<P: Protocol, N: Net> Reactor<P, N> {
     }
 
     fn end_all(&mut self) {
-        if mem::replace(&mut self.hub.stopping, Stopping::Over) != Stopping::Over
-            && !self.hub.is_empty()
-        {
-            warn!("stopping: connections that were not done: {}", self.hub.len());
+        self.hub.stopping = Stopping::Over;
+        match self.hub.len() {
+            0 => {}
+            left => warn!("stopping: connections that were not done: {left}"),
         }
+        self.close_doors();
+        let slots: Vec<u32> = self.hub.conns.iter().map(|(slot, _)| slot as u32).collect();
+        for slot in slots {
+            self.hub.end(slot, Reason::Stopped);
+        }
+    }
+
+    fn close_doors(&mut self) {
         for listener in &mut self.listeners {
             listener.socket = None;
             listener.ready = false;
         }
         self.close_udp();
-        let slots: Vec<u32> = self.hub.conns.iter().map(|(slot, _)| slot as u32).collect();
-        for slot in slots {
-            self.hub.end(slot, Reason::Stopped);
-        }
     }
 
     /// What the kernel holds ready, a bounded number from each listener. The readiness bit stays
@@ -745,6 +752,9 @@ impl<P: Protocol, N: Net> Reactor<P, N> {
                 match self.has_room() {
                     true => failures += u32::from(!self.accept_one(n)),
                     false if self.hub.config.when_full == WhenFull::Refuse => {
+                        if self.hub.len() < self.hub.config.conns_max {
+                            break; // there is a place when this turn is over
+                        }
                         failures += u32::from(!self.refuse_one(n));
                     }
                     false => {
@@ -1114,54 +1124,64 @@ impl<P: Protocol, N: Net> Reactor<P, N> {
         self.call(What::Stopping, slot, |protocol, peer, own| protocol.stopping(peer, own));
     }
 
-    /// Free what is over, so many in a turn: the only place where that happens. What `closed` ends
-    /// waits a turn.
+    /// Free what is over: the only place where that happens. It has as long as all else in this
+    /// turn, for others may be told of each, and longer if memory is short, or if there is nobody
+    /// left to wait for it. What `closed` ends waits a turn.
     fn release(&mut self) {
-        let (hoards, others) = (self.hub.hoards.len(), self.hub.ended.len());
-        let now = others.min(self.hub.config.closes_max as usize);
-        self.hub.stats.close_budget += u64::from(now < others);
-        for n in 0..hoards + now {
-            let queue = if n < hoards { &mut self.hub.hoards } else { &mut self.hub.ended };
-            let Some((slot, reason)) = queue.pop_front() else { return };
-            let id = self.hub.id(slot);
-            let conn = &self.hub.conns[slot as usize];
-            let dialed = conn.listener == Conn::OUTBOUND;
-            self.hub.note(What::Close, slot, reason.index());
-            let addr = self.hub.remove(slot);
-            self.hub.stats.released += 1;
-            let stream = self.streams.get_mut(slot as usize).and_then(Option::take);
-            match stream {
-                Some(stream) if reason.wants_reset() => self.net.reset(stream),
-                stream => drop(stream),
+        let Watch { began, mark: now, .. } = self.watch;
+        let until = now + now.saturating_sub(began).max(CLOSES_MIN);
+        for n in 0..self.hub.ended.len() {
+            let has_had = n > 0 && self.watch.mark > until;
+            if has_had && !self.hub.is_short() && self.hub.stopping != Stopping::Over {
+                self.hub.stats.close_budget += 1;
+                return;
             }
-            // A descriptor is free again.
-            self.accept_at = None;
-            debug!("{id} with {addr} is over: {reason}");
-            self.mark();
-            match self.sessions.get_mut(slot as usize).and_then(Option::take) {
-                Some(session) => {
-                    self.protocol.closed(&mut self.hub, id, session, reason);
-                    self.took(What::Closed, id);
-                }
-                None if dialed => {
-                    self.hub.stats.connect_failed += 1;
-                    self.protocol.connect_failed(&mut self.hub, id, reason);
-                    self.took(What::ConnectFailed, id);
-                }
-                None => {
-                    let why: &dyn fmt::Display = match &reason {
-                        Reason::Handshake => &"it was not over in time",
-                        Reason::Fault(fault) => fault,
-                        other => other,
-                    };
-                    let text = format_args!("no handshake with {addr}: {why}");
-                    self.complain(|c| &mut c.handshake, text);
-                }
+            let Some(ended) = self.hub.ended.pop_front() else { return };
+            self.close(ended);
+        }
+    }
+
+    #[inline(always)]
+    fn close(&mut self, ended: Ended) {
+        let id = self.hub.id(ended.slot);
+        let conn = &self.hub.conns[ended.slot as usize];
+        let dialed = conn.listener == Conn::OUTBOUND;
+        self.hub.note(What::Close, ended.slot, ended.reason.index());
+        let addr = self.hub.remove(&ended);
+        let Ended { slot, reason, .. } = ended;
+        self.hub.stats.released += 1;
+        let stream = self.streams.get_mut(slot as usize).and_then(Option::take);
+        match stream {
+            Some(stream) if reason.wants_reset() => self.net.reset(stream),
+            stream => drop(stream),
+        }
+        // A descriptor is free again.
+        self.accept_at = None;
+        debug!("{id} with {addr} is over: {reason}");
+        self.mark();
+        match self.sessions.get_mut(slot as usize).and_then(Option::take) {
+            Some(session) => {
+                self.protocol.closed(&mut self.hub, id, session, reason);
+                self.took(What::Closed, id);
             }
-            self.lap(Culprit::Gone(id));
-            if self.watch.culprit == Culprit::Gone(id) {
-                self.watch.gone = Some(addr);
+            None if dialed => {
+                self.hub.stats.connect_failed += 1;
+                self.protocol.connect_failed(&mut self.hub, id, reason);
+                self.took(What::ConnectFailed, id);
             }
+            None => {
+                let why: &dyn fmt::Display = match &reason {
+                    Reason::Handshake => &"it was not over in time",
+                    Reason::Fault(fault) => fault,
+                    other => other,
+                };
+                let text = format_args!("no handshake with {addr}: {why}");
+                self.complain(|c| &mut c.handshake, text);
+            }
+        }
+        self.lap(Culprit::Gone(id));
+        if self.watch.culprit == Culprit::Gone(id) {
+            self.watch.gone = Some(addr);
         }
     }
 

@@ -163,7 +163,8 @@ impl Keeper {
     /// Connect now, and keep it so. If there is a connection, on its way or up, it stays.
     pub fn connect(&mut self, hub: &mut Hub) {
         self.keeps = true;
-        if hub.peer(self.id).is_none() {
+        // Of one that has just ended we are still to be told, and connect again then.
+        if !hub.is_taken(self.id) {
             self.dial(hub, Duration::ZERO);
         }
     }

@@ -107,7 +107,7 @@ pub struct Stats {
     /// Turns in which not all of those who had much before had theirs: what they had took longer
     /// than all else did.
     pub share_budget: u64,
-    /// The same for [`closes_max`](crate::Config::closes_max): others that had ended waited.
+    /// The same of those that had ended: some were closed in a later turn.
     pub close_budget: u64,
     /// The same for [`jobs_max`](crate::Config::jobs_max).
     pub job_budget: u64,

@@ -15,7 +15,8 @@ use std::{
 
 use bent::Bent;
 use charkh::{
-    Config, Hub, Input, Layer, Peer, Protocol, Reactor, Result, Stopped, WhenFull,
+    Addr, Config, ConnId, Hub, Input, Layer, Peer, Protocol, Reactor, Reason, Result, Stopped,
+    WhenFull,
     codec::FrameError,
     net::{ClientId, Clock, Event, Net, Sim, Token},
     trace::What,
@@ -843,22 +844,56 @@ fn input_that_a_callback_was_lent_is_spare_after_it_and_within_memory_max() {
 }
 
 #[test]
-fn who_keeps_memory_does_not_wait_for_a_turn_with_room_to_be_closed() {
-    let script = on_data(|peer, input| {
-        peer.set_held(input.take_all().len());
+fn what_the_dead_keep_counts_until_they_are_closed_and_they_are_closed_for_it() {
+    for (memory_max, closed) in [(40_000, 3), (25_900, 10)] {
+        let mut reactor = world(Keepers(None), 1, Config { memory_max, ..Config::default() });
+        reactor.protocol().0 = Some(reactor.net().clock());
+        let clients = [0; 15].map(|_| reactor.net().client());
+        let living = reactor.net().client();
+        clients.iter().for_each(|&client| reactor.net().send(client, &[b'x'; 1000]));
+        settle(&mut reactor);
+        clients.into_iter().for_each(|client| reactor.net().reset_client(client));
+        reactor.net().send(living, &[b'x'; 20_000 - BOOKS]);
+        reactor.net().deliver_all();
+        reactor.turn().unwrap();
+        assert_eq!(reactor.hub().stats().released, closed, "with {memory_max}");
+        settle(&mut reactor);
+        assert_eq!((reactor.hub().len(), reactor.hub().stats().memory), (1, 20_000));
+    }
+}
+
+/// They keep all that comes; to close one takes 400 us.
+struct Keepers(Option<Clock>);
+
+impl Protocol for Keepers {
+    type Session = Vec<u8>;
+
+    fn open(&mut self, _peer: &mut Peer<'_>) -> Vec<u8> {
+        Vec::new()
+    }
+
+    fn data(&mut self, peer: &mut Peer<'_>, own: &mut Vec<u8>, input: &mut Input<'_>) -> Result {
+        own.extend(input.take_all());
+        peer.set_held(own.len());
         Ok(())
-    });
-    let mut reactor = world(script, 1, Config { closes_max: 1, ..Config::default() });
-    let clients = [0; 20].map(|_| reactor.net().client());
-    clients[..15].iter().for_each(|&client| reactor.net().send(client, b"kept"));
+    }
+
+    fn closed(&mut self, _hub: &mut Hub, _id: ConnId, _own: Vec<u8>, _reason: Reason) {
+        self.0.iter().for_each(|clock| clock.advance(Duration::from_micros(400)));
+    }
+}
+
+#[test]
+fn a_layer_for_whom_there_was_no_room_takes_none() {
+    let config = Config { conns_max: 1, memory_max: 2000, ..Config::default() };
+    let mut reactor = world(Echo, 1, config);
+    reactor.net().client();
     settle(&mut reactor);
-    clients.into_iter().for_each(|client| reactor.net().reset_client(client));
-    reactor.net().deliver_all();
-    reactor.turn().unwrap();
-    let stats = reactor.hub().stats();
-    assert_eq!((stats.released, stats.close_budget, stats.memory), (16, 1, 0));
+    let to = Addr::from(([127, 0, 0, 1], 9));
+    reactor.hub().connect_through(to, Box::new(Wholes::default()));
+    assert_eq!(reactor.hub().stats().layer_memory, 0);
     settle(&mut reactor);
-    assert_eq!(reactor.hub().len(), 0);
+    assert_eq!(reactor.hub().stats().connect_failed, 1);
 }
 
 #[test]

@@ -11,7 +11,7 @@ use std::{
 };
 
 use charkh::{
-    Addr, Config, Layer, Next, Origin, Reactor, Result,
+    Addr, Config, ConnId, Hub, Input, Layer, Next, Origin, Peer, Protocol, Reactor, Reason, Result,
     net::{ClientId, Clock, Sim},
 };
 use common::{Diary, MS, Script, on_data, read_all, settle, swallow};
@@ -148,18 +148,34 @@ fn a_protocol_meets_a_connection_when_its_layer_is_ready() {
 
 #[test]
 fn what_a_layer_takes_is_free_with_the_end_and_not_with_the_close() {
-    let config = Config { closes_max: 1, ..Config::default() };
     let counted = Arc::new(());
     let layer = Counted(counted.clone());
-    let (mut reactor, _) =
-        world_of(Script::default(), config, move |_| Ok(Box::new(layer.clone())));
-    let clients = [0; 5].map(|_| reactor.net().client());
+    let mut reactor =
+        Reactor::with(Census(counted, vec![]), Sim::new(1), Config::default()).unwrap();
+    let listening = reactor.listen("127.0.0.1:1").unwrap();
+    reactor.layer(listening.id, move |_| Ok(Box::new(layer.clone())));
+    let clients = [0; 3].map(|_| reactor.net().client());
     settle(&mut reactor);
-    assert_eq!(Arc::strong_count(&counted), 2 + 5);
     clients.into_iter().for_each(|client| reactor.net().reset_client(client));
-    reactor.net().deliver_all();
-    reactor.turn().unwrap();
-    assert_eq!((Arc::strong_count(&counted), reactor.hub().len()), (2, 4));
+    settle(&mut reactor);
+    assert_eq!(reactor.protocol().1, [0; 3], "of three that ended in one turn");
+}
+
+/// How many layers there are when one is closed.
+struct Census(Arc<()>, Vec<usize>);
+
+impl Protocol for Census {
+    type Session = ();
+
+    fn open(&mut self, _peer: &mut Peer<'_>) {}
+
+    fn data(&mut self, _peer: &mut Peer<'_>, (): &mut (), _input: &mut Input<'_>) -> Result {
+        Ok(())
+    }
+
+    fn closed(&mut self, _hub: &mut Hub, _id: ConnId, (): (), _reason: Reason) {
+        self.1.push(Arc::strong_count(&self.0) - 2);
+    }
 }
 
 #[test]

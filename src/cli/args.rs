@@ -199,9 +199,6 @@ struct Turn {
     /// Messages taken: nor does one who sends many small ones.
     #[arg(long, value_name = "N", default_value_t = Count(usual().frames_max))]
     frames_per_turn: Count,
-    /// Connections that ended let go: thousands that go at once do not stop the others.
-    #[arg(long, value_name = "N", default_value_t = Count(usual().closes_max))]
-    closes_per_turn: Count,
     /// Jobs of other threads run, for protocols that have any.
     #[arg(long, value_name = "N", default_value_t = Count(usual().jobs_max))]
     jobs_per_turn: Count,
@@ -428,7 +425,6 @@ impl ServeArgs {
             read_max: turn.read_per_turn.0,
             write_max: turn.write_per_turn.0,
             frames_max: turn.frames_per_turn.0,
-            closes_max: turn.closes_per_turn.0,
             jobs_max: turn.jobs_per_turn.0,
             timers_max: turn.timers_per_turn.0,
             input_max: buffers.input_max.0,

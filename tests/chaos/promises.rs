@@ -19,7 +19,6 @@ pub struct Before {
     jumps: u64,
     first_due: Option<Duration>,
     jobs: [u64; 2],
-    pub hoards_closed: u64,
     recorded: u64,
 }
 
@@ -29,7 +28,6 @@ impl Before {
     pub fn of(reactor: &mut World) -> Self {
         let server = reactor.protocol();
         let (first_due, jobs) = (server.first_due(), server.jobs());
-        let hoards_closed = server.hoards_closed;
         Self {
             stats: reactor.hub().stats(),
             clock: reactor.net().now(),
@@ -37,7 +35,6 @@ impl Before {
             jumps: jumps(reactor.net()),
             first_due,
             jobs,
-            hoards_closed,
             recorded: recorded(reactor),
         }
     }
@@ -57,7 +54,7 @@ pub fn ask(reactor: &mut World, before: &Before) {
     nobody_oversleeps(reactor, before);
     jobs_are_run(reactor, before);
     connects_are_few(reactor, before);
-    memory_waits_for_nobody(reactor);
+    the_dead_keep_no_more_than_there_is(reactor);
     let config = reactor.hub().config().clone();
     let stats = reactor.hub().stats();
     let cut_short = stats.timer_budget > before.stats.timer_budget;
@@ -115,14 +112,16 @@ fn connects_are_few(reactor: &mut World, before: &Before) {
     assert!(begun <= connects_max, "connects_max");
 }
 
-/// Who keeps something is closed in the turn in which it ends; or in the next, if it was in the
-/// `closed` of another.
-fn memory_waits_for_nobody(reactor: &mut World) {
-    let mut keepers = reactor.protocol().keepers();
-    keepers.retain(|&id| reactor.hub().peer(id).is_none());
-    let ended = keepers.into_iter().collect();
-    let before = std::mem::replace(&mut reactor.protocol().hoards, ended);
-    assert!(before.is_disjoint(&reactor.protocol().hoards), "what is kept waits for others");
+/// What those keep that ended before this turn, or in it but not in the `closed` of another, fits
+/// beside what the living hold, or they would be closed.
+fn the_dead_keep_no_more_than_there_is(reactor: &mut World) {
+    let mut dead = reactor.protocol().sessions();
+    dead.retain(|&id, _| reactor.hub().peer(id).is_none());
+    let before = std::mem::replace(&mut reactor.protocol().dead, dead.clone());
+    let kept: usize = dead.iter().filter(|(id, _)| before.contains_key(id)).map(|(_, n)| n).sum();
+    let (stats, most) = (reactor.hub().stats(), reactor.hub().config().memory_max);
+    let all = stats.memory + stats.layer_memory + stats.spare_memory + kept;
+    assert!(kept == 0 || all <= most, "the dead keep {kept} bytes, of {all} in all");
 }
 
 impl Server {

@@ -44,10 +44,8 @@ pub struct Server {
     pub accounts: BTreeMap<SocketAddr, Account>,
     pub opened: u64,
     pub closed: u64,
-    /// Those that kept something when they ended.
-    pub hoards_closed: u64,
-    /// Those of them that had ended after the last turn, and were not closed.
-    pub hoards: BTreeSet<ConnId>,
+    /// Those that had ended after the last turn, and were not closed, and what they keep.
+    pub dead: BTreeMap<ConnId, usize>,
     pub mail: Mail,
     pub jobs_sent: u64,
     jobs_run: u64,
@@ -93,8 +91,7 @@ impl Server {
             accounts: BTreeMap::new(),
             opened: 0,
             closed: 0,
-            hoards_closed: 0,
-            hoards: BTreeSet::new(),
+            dead: BTreeMap::new(),
             mail: Mail::default(),
             jobs_sent: 0,
             jobs_run: 0,
@@ -108,10 +105,9 @@ impl Server {
         }
     }
 
-    /// Those whose sessions say that they keep something.
-    pub fn keepers(&self) -> Vec<ConnId> {
-        let keeps = |id: &&ConnId| self.accounts[&self.addrs[id]].keeps > 0;
-        self.alive.iter().filter(keeps).copied().collect()
+    /// Those that were opened and are not closed, and what their sessions say they keep.
+    pub fn sessions(&self) -> BTreeMap<ConnId, usize> {
+        self.alive.iter().map(|&id| (id, self.accounts[&self.addrs[&id]].keeps)).collect()
     }
 
     /// From here on it behaves.
@@ -179,7 +175,8 @@ impl Server {
     pub fn most_from_one_address(&self) -> usize {
         let mut counts = BTreeMap::<IpAddr, usize>::new();
         for (addr, account) in &self.accounts {
-            if addr.port() < 20_000 && self.alive.contains(&account.id) {
+            let is_alive = self.alive.contains(&account.id) && !self.dead.contains_key(&account.id);
+            if addr.port() < 20_000 && is_alive {
                 let network = match addr.ip() {
                     IpAddr::V6(ip) => IpAddr::from((ip.to_bits() >> 64 << 64).to_be_bytes()),
                     ip => ip,
@@ -448,8 +445,11 @@ impl Server {
         let (account, stops) = (self.accounts.get_mut(&addr), &self.stops);
         let account = account.expect("a connection without an account");
         account.judge(hub, name, stops);
-        self.hoards_closed += u64::from(account.keeps > 0);
         (account.ended, account.ended_at) = (Some(name), hub.now());
+        // Longer than all the ends of a turn may take, now and then: others wait for the next.
+        if self.dice.one_in(4) {
+            self.clock.advance(Duration::from_millis(2));
+        }
         if self.dice.strikes(self.violence / 4) {
             self.rude_to_all(hub);
         }
