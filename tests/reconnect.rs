@@ -126,6 +126,23 @@ fn dials(reactor: &mut Feeding) -> Vec<Duration> {
     trace.iter().filter(|r| r.what() == What::Connect).map(|r| r.at()).collect()
 }
 
+#[test]
+fn one_that_is_asked_to_connect_before_it_knows_of_the_end_keeps_its_patience() {
+    let mut reactor = feeding(Feed::of(1), Sim::new(1));
+    reached(&mut reactor);
+    turn_until_opened(&mut reactor, 1);
+    let again = |feed: &mut Feed, hub: &mut Hub| {
+        let id = feed.keepers[0].id();
+        hub.peer(id).unwrap().abort();
+        feed.keepers[0].connect(hub);
+        assert_eq!(feed.keepers[0].id(), id, "another was dialed at once");
+    };
+    reactor.handle().run(again).unwrap();
+    turn_until_lost(&mut reactor, 1);
+    assert_eq!(reactor.protocol().delays().len(), 1, "{:?}", reactor.protocol().lost);
+    turn_until_opened(&mut reactor, 2);
+}
+
 mod delays {
     use super::*;
 
