@@ -648,7 +648,7 @@ impl Hub {
 
     /// With what the sessions of those that have ended keep, it is more than there may be.
     pub(crate) fn is_short(&self) -> bool {
-        let used = self.weights.total() + self.layers + self.pool.spare();
+        let used = self.used() + self.pool.spare();
         self.hoarded > 0 && used + self.hoarded > self.config.memory_max
     }
 
@@ -922,10 +922,14 @@ impl Hub {
         self.fit();
     }
 
+    /// What connections hold, and what their layers take.
+    fn used(&self) -> usize {
+        self.weights.total() + self.layers
+    }
+
     /// All together hold no more than they may: what is spare goes first, then whoever has most.
     fn fit(&mut self) {
-        let used = |hub: &Self| hub.weights.total() + hub.layers;
-        while used(self) + self.pool.spare() > self.config.memory_max {
+        while self.used() + self.pool.spare() > self.config.memory_max {
             match self.weights.heaviest() {
                 _ if self.pool.spare() > 0 => self.pool.let_go(),
                 Some(heaviest) => self.end(heaviest, Reason::OutOfMemory),
