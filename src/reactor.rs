@@ -1030,8 +1030,7 @@ impl<P: Protocol, N: Net> Reactor<P, N> {
             let Some(id) = self.hub.queue.pop_front() else { break };
             self.visit(id);
         }
-        let Watch { began, mark: until, .. } = self.watch;
-        let share = until.saturating_sub(began).max(SHARE_MIN);
+        let (until, share) = (self.watch.mark, self.watch.share(SHARE_MIN));
         for n in 0..heavy {
             if n > 0 && self.watch.mark.saturating_sub(until) > share {
                 self.hub.stats.share_budget += 1;
@@ -1128,8 +1127,7 @@ impl<P: Protocol, N: Net> Reactor<P, N> {
     /// turn, for others may be told of each, and longer if memory is short, or if there is nobody
     /// left to wait for it. What `closed` ends waits a turn.
     fn release(&mut self) {
-        let Watch { began, mark: now, .. } = self.watch;
-        let until = now + now.saturating_sub(began).max(CLOSES_MIN);
+        let until = self.watch.mark + self.watch.share(CLOSES_MIN);
         for n in 0..self.hub.ended.len() {
             let has_had = n > 0 && self.watch.mark > until;
             if has_had && !self.hub.is_short() && self.hub.stopping != Stopping::Over {
@@ -1687,6 +1685,12 @@ impl Watch {
     fn begin(&mut self, now: Duration) {
         (self.began, self.mark) = (now, now);
         (self.longest, self.culprit) = (Duration::ZERO, Culprit::Nobody);
+    }
+
+    /// As long as this turn has taken so far, and this long at least: what those may take who are
+    /// to hold up nobody for longer than all else did.
+    fn share(&self, least: Duration) -> Duration {
+        self.mark.saturating_sub(self.began).max(least)
     }
 }
 

@@ -168,8 +168,7 @@ fn case_058_ten_thousand_resets_at_one_moment_delay_nobody() {
 
 #[test]
 fn case_058_nor_do_as_many_ends_that_all_others_are_told_of() {
-    let mut reactor = world(Mourners(None), 1, Config::default());
-    reactor.protocol().0 = Some(reactor.net().clock());
+    let mut reactor = mourning(Config::default());
     let crowd: Vec<_> = (0..300).map(|_| reactor.net().client()).collect();
     let survivor = reactor.net().client();
     settle(&mut reactor);
@@ -190,8 +189,7 @@ fn case_058_nor_do_as_many_ends_that_all_others_are_told_of() {
 
 #[test]
 fn case_058_a_stop_that_is_out_of_patience_waits_for_no_share() {
-    let mut reactor = world(Mourners(None), 1, Config::default());
-    reactor.protocol().0 = Some(reactor.net().clock());
+    let mut reactor = mourning(Config::default());
     for _ in 0..300 {
         reactor.net().client();
     }
@@ -204,6 +202,12 @@ fn case_058_a_stop_that_is_out_of_patience_waits_for_no_share() {
 
 /// An echo whose clients are sent a dot for each that has gone, which takes 400 us.
 struct Mourners(Option<Clock>);
+
+fn mourning(config: Config) -> Reactor<Mourners, Sim> {
+    let mut reactor = world(Mourners(None), 1, config);
+    reactor.protocol().0 = Some(reactor.net().clock());
+    reactor
+}
 
 impl Protocol for Mourners {
     type Session = ();
@@ -229,8 +233,7 @@ fn whoever_comes_back_before_the_dead_are_closed_is_not_turned_away_for_them() {
         Config { conns_per_ip: Some(30), ..Config::default() },
         Config { conns_max: 30, when_full: WhenFull::Refuse, ..Config::default() },
     ] {
-        let mut reactor = world(Mourners(None), 1, config);
-        reactor.protocol().0 = Some(reactor.net().clock());
+        let mut reactor = mourning(config);
         let crowd: Vec<_> = (0..30).map(|_| reactor.net().client()).collect();
         settle(&mut reactor);
         crowd.into_iter().for_each(|client| reactor.net().reset_client(client));

@@ -175,10 +175,10 @@ fn within_limits(reactor: &mut World, before: &Stats) {
     // What layers take is nobody's to give back.
     let all = now.memory + now.layer_memory + now.spare_memory;
     assert!(now.memory == 0 || all <= config.memory_max, "memory_max");
+    let len = reactor.hub().len();
     let server = reactor.protocol();
-    let (opened, len) = (server.alive.len() - server.dead.len(), reactor.hub().len());
+    let opened = server.alive.len() - server.dead.len();
     assert!(opened <= len && len <= config.conns_max, "conns_max");
-    let server = reactor.protocol();
     if let Some(max) = config.conns_per_ip {
         assert!(server.most_from_one_address() <= max as usize, "conns_per_ip");
     }
